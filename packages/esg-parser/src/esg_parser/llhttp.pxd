@@ -1,0 +1,63 @@
+"""The names of llhttp that the parser calls, and no others."""
+
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint64_t
+
+
+cdef extern from "llhttp.h" nogil:
+    ctypedef struct llhttp_t:
+        void *data
+        uint64_t content_length
+        uint8_t method
+        uint8_t http_major
+        uint8_t http_minor
+        uint8_t upgrade
+        uint16_t flags
+        const char *error_pos
+
+    ctypedef int (*llhttp_data_cb)(llhttp_t *, const char *at, size_t length) noexcept nogil
+    ctypedef int (*llhttp_cb)(llhttp_t *) noexcept nogil
+
+    ctypedef struct llhttp_settings_t:
+        llhttp_data_cb on_protocol
+        llhttp_data_cb on_url
+        llhttp_data_cb on_header_field
+        llhttp_data_cb on_header_value
+        llhttp_data_cb on_chunk_extension_name
+        llhttp_data_cb on_chunk_extension_value
+        llhttp_data_cb on_body
+        llhttp_cb on_version_complete
+        llhttp_cb on_header_value_complete
+        llhttp_cb on_headers_complete
+        llhttp_cb on_message_complete
+
+    ctypedef enum llhttp_type_t:
+        HTTP_REQUEST
+
+    ctypedef enum llhttp_errno_t:
+        HPE_OK
+        HPE_INVALID_METHOD
+        HPE_INVALID_CONSTANT
+        HPE_INVALID_URL
+        HPE_PAUSED
+        HPE_PAUSED_H2_UPGRADE
+        HPE_USER
+
+    ctypedef enum llhttp_method_t:
+        HTTP_CONNECT
+        HTTP_OPTIONS
+
+    enum:
+        F_CONNECTION_UPGRADE
+        F_CHUNKED
+        F_UPGRADE
+        F_CONTENT_LENGTH
+        F_TRANSFER_ENCODING
+
+    void llhttp_init(llhttp_t *, llhttp_type_t, const llhttp_settings_t *)
+    void llhttp_reset(llhttp_t *)
+    void llhttp_settings_init(llhttp_settings_t *)
+    llhttp_errno_t llhttp_execute(llhttp_t *, const char *data, size_t length)
+    int llhttp_should_keep_alive(const llhttp_t *)
+    const char *llhttp_get_error_reason(const llhttp_t *)
+    const char *llhttp_method_name(llhttp_method_t)
+    void llhttp_set_lenient_version(llhttp_t *, int enabled)

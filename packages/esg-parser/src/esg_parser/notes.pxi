@@ -1,0 +1,268 @@
+"""What llhttp's callbacks note: where things are, and no Python object. Part of parser.pyx."""
+
+cdef enum:
+    FIELDS_AT_FIRST = 24
+    PIECES_AT_FIRST = 4
+
+# Which span of a field llhttp is in the middle of; a read may end there.
+cdef enum Open:
+    OPEN_NONE
+    OPEN_NAME
+    OPEN_VALUE
+
+cdef enum Refusal:
+    NOT_REFUSED
+    REFUSE_PROTOCOL
+    REFUSE_VERSION
+    REFUSE_TARGET
+    REFUSE_FIELDS
+    REFUSE_TRAILERS
+    REFUSE_EXTENSIONS
+    REFUSE_MEMORY
+
+cdef struct Field:
+    uint32_t name
+    uint32_t name_end
+    uint32_t value
+    uint32_t value_end
+
+cdef struct Piece:
+    const char *at
+    size_t size
+
+cdef struct Notes:
+    # Where byte 0 of the message would be, were all of it in the bytes that llhttp is at.
+    const char *origin
+    uint32_t target
+    uint32_t target_end
+    Field *fields
+    uint32_t field_count
+    uint32_t field_room
+    uint32_t head_fields  # those of the head; the others are trailers
+    int open
+    # Trailers are copied here as they come: they may start in one read and end in another.
+    char *trailers
+    uint32_t trailers_size
+    uint32_t trailers_room
+    # Body bytes of the present read.
+    Piece *pieces
+    uint32_t piece_count
+    uint32_t piece_room
+    size_t body_size
+    uint32_t extensions_size
+    bint protocol_seen
+    bint head_done
+    bint message_done
+    bint keep_alive
+    uint64_t content_length
+    uint16_t flags
+    int refusal
+    uint64_t refused_at
+    # The limits.
+    uint32_t max_target
+    uint32_t max_fields
+    uint32_t max_trailers
+    uint32_t max_extensions
+    Field first_fields[FIELDS_AT_FIRST]
+    Piece first_pieces[PIECES_AT_FIRST]
+
+
+cdef inline int refuse(Notes *notes, int why, const char *where) noexcept nogil:
+    notes.refusal = why
+    notes.refused_at = where - notes.origin
+    return -1
+
+
+cdef int on_protocol(llhttp_t *parser, const char *at, size_t size) noexcept nogil:
+    # llhttp also reads RTSP and ICE.
+    cdef Notes *notes = <Notes *> parser.data
+    if not notes.protocol_seen and at[0] != c"H":
+        return refuse(notes, REFUSE_PROTOCOL, at)
+    notes.protocol_seen = True
+    return 0
+
+
+cdef int on_version_complete(llhttp_t *parser) noexcept nogil:
+    # A minor version above 1 is served as 1.1 (RFC 9110 section 2.5), another major version is not.
+    cdef Notes *notes = <Notes *> parser.data
+    if parser.http_major != 1:
+        return refuse(notes, REFUSE_VERSION, notes.origin + notes.target_end)
+    return 0
+
+
+cdef int on_url(llhttp_t *parser, const char *at, size_t size) noexcept nogil:
+    cdef Notes *notes = <Notes *> parser.data
+    if notes.target_end == 0:
+        notes.target = at - notes.origin
+    notes.target_end = at + size - notes.origin
+    if notes.target_end - notes.target > notes.max_target:
+        return refuse(notes, REFUSE_TARGET, notes.origin + notes.target + notes.max_target)
+    return 0
+
+
+cdef int open_field(Notes *notes, const char *at) noexcept nogil:
+    cdef uint32_t room
+    cdef Field *fields
+    if notes.field_count == notes.max_fields:
+        return refuse(notes, REFUSE_FIELDS, at)
+    if notes.field_count == notes.field_room:
+        room = notes.field_room * 2
+        fields = <Field *> realloc(
+            NULL if notes.fields == notes.first_fields else notes.fields, room * sizeof(Field)
+        )
+        if fields == NULL:
+            return refuse(notes, REFUSE_MEMORY, at)
+        if notes.fields == notes.first_fields:
+            memcpy(fields, notes.first_fields, sizeof(notes.first_fields))
+        notes.fields = fields
+        notes.field_room = room
+    memset(&notes.fields[notes.field_count], 0, sizeof(Field))
+    notes.field_count += 1
+    notes.open = OPEN_NAME
+    return 0
+
+
+cdef int keep_trailer(Notes *notes, const char *at, size_t size, uint32_t *start) noexcept nogil:
+    """Copy trailer bytes and tell where they went."""
+    cdef uint32_t room
+    cdef char *store
+    if notes.trailers_size + size > notes.max_trailers:
+        return refuse(notes, REFUSE_TRAILERS, at + (notes.max_trailers - notes.trailers_size))
+    if notes.trailers_size + size > notes.trailers_room:
+        room = 2 * (notes.trailers_size + size)
+        store = <char *> realloc(notes.trailers, room)
+        if store == NULL:
+            return refuse(notes, REFUSE_MEMORY, at)
+        notes.trailers = store
+        notes.trailers_room = room
+    memcpy(notes.trailers + notes.trailers_size, at, size)
+    start[0] = notes.trailers_size
+    notes.trailers_size += size
+    return 0
+
+
+cdef int on_header_field(llhttp_t *parser, const char *at, size_t size) noexcept nogil:
+    cdef Notes *notes = <Notes *> parser.data
+    cdef Field *field
+    cdef uint32_t start
+    cdef bint first = notes.open != OPEN_NAME
+    if first and open_field(notes, at):
+        return -1
+    field = &notes.fields[notes.field_count - 1]
+    if not notes.head_done:
+        start = at - notes.origin
+    elif keep_trailer(notes, at, size, &start):
+        return -1
+    if first:
+        field.name = start
+    field.name_end = start + size
+    return 0
+
+
+cdef int on_header_value(llhttp_t *parser, const char *at, size_t size) noexcept nogil:
+    cdef Notes *notes = <Notes *> parser.data
+    cdef Field *field = &notes.fields[notes.field_count - 1]
+    cdef uint32_t start
+    if not notes.head_done:
+        start = at - notes.origin
+    elif keep_trailer(notes, at, size, &start):
+        return -1
+    if notes.open != OPEN_VALUE:
+        field.value = start
+        notes.open = OPEN_VALUE
+    field.value_end = start + size
+    return 0
+
+
+cdef int on_header_value_complete(llhttp_t *parser) noexcept nogil:
+    (<Notes *> parser.data).open = OPEN_NONE
+    return 0
+
+
+cdef int on_headers_complete(llhttp_t *parser) noexcept nogil:
+    cdef Notes *notes = <Notes *> parser.data
+    notes.head_done = True
+    notes.head_fields = notes.field_count
+    notes.keep_alive = llhttp_should_keep_alive(parser)
+    notes.content_length = parser.content_length
+    notes.flags = parser.flags
+    # The parser stops after every message, so an upgrade needs no other stop: whoever takes it up takes the
+    # trailing data, whoever does not goes on with the next message (RFC 9110 section 7.8).
+    parser.upgrade = 0
+    return 0
+
+
+cdef int on_chunk_extension(llhttp_t *parser, const char *at, size_t size) noexcept nogil:
+    cdef Notes *notes = <Notes *> parser.data
+    if size > notes.max_extensions - notes.extensions_size:
+        return refuse(notes, REFUSE_EXTENSIONS, at + (notes.max_extensions - notes.extensions_size))
+    notes.extensions_size += size
+    return 0
+
+
+cdef int on_body(llhttp_t *parser, const char *at, size_t size) noexcept nogil:
+    cdef Notes *notes = <Notes *> parser.data
+    cdef Piece *pieces
+    cdef uint32_t room
+    if notes.piece_count == notes.piece_room:
+        room = notes.piece_room * 2
+        pieces = <Piece *> realloc(
+            NULL if notes.pieces == notes.first_pieces else notes.pieces, room * sizeof(Piece)
+        )
+        if pieces == NULL:
+            return refuse(notes, REFUSE_MEMORY, at)
+        if notes.pieces == notes.first_pieces:
+            memcpy(pieces, notes.first_pieces, sizeof(notes.first_pieces))
+        notes.pieces = pieces
+        notes.piece_room = room
+    notes.pieces[notes.piece_count].at = at
+    notes.pieces[notes.piece_count].size = size
+    notes.piece_count += 1
+    notes.body_size += size
+    return 0
+
+
+cdef int on_message_complete(llhttp_t *parser) noexcept nogil:
+    (<Notes *> parser.data).message_done = True
+    return HPE_PAUSED
+
+
+cdef llhttp_settings_t callbacks
+llhttp_settings_init(&callbacks)
+callbacks.on_protocol = on_protocol
+callbacks.on_version_complete = on_version_complete
+callbacks.on_url = on_url
+callbacks.on_header_field = on_header_field
+callbacks.on_header_value = on_header_value
+callbacks.on_header_value_complete = on_header_value_complete
+callbacks.on_headers_complete = on_headers_complete
+callbacks.on_chunk_extension_name = on_chunk_extension
+callbacks.on_chunk_extension_value = on_chunk_extension
+callbacks.on_body = on_body
+callbacks.on_message_complete = on_message_complete
+
+
+
+cdef void init_notes(Notes *notes) noexcept nogil:
+    """Begin a message; the limits stay."""
+    notes.fields = notes.first_fields
+    notes.field_room = FIELDS_AT_FIRST
+    notes.pieces = notes.first_pieces
+    notes.piece_room = PIECES_AT_FIRST
+    notes.trailers = NULL
+    notes.trailers_size = notes.trailers_room = 0
+    notes.target_end = 0
+    notes.field_count = 0
+    notes.open = OPEN_NONE
+    notes.piece_count = 0
+    notes.body_size = 0
+    notes.extensions_size = 0
+    notes.protocol_seen = notes.head_done = notes.message_done = False
+
+
+cdef void free_notes(Notes *notes) noexcept nogil:
+    if notes.fields != notes.first_fields:
+        free(notes.fields)
+    if notes.pieces != notes.first_pieces:
+        free(notes.pieces)
+    free(notes.trailers)

@@ -1,0 +1,493 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, auto_pickle=False
+"""HTTP/1.1 requests from bytes.
+
+llhttp runs over each read once. Its callbacks are plain C: they only note where things are, as offsets, and make no
+Python object, so nothing can fail or call back while llhttp is at work. The objects are made afterwards, in one loop
+over the notes, and the rules that llhttp leaves open (RFC 9112 and 9110) are checked there.
+"""
+
+from cython cimport freelist
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.list cimport PyList_New, PyList_SET_ITEM
+from cpython.ref cimport Py_INCREF
+from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
+from cpython.unicode cimport PyUnicode_DecodeLatin1
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport free, realloc
+from libc.string cimport memchr, memcpy, memset
+
+from esg_parser.llhttp cimport (
+    F_CHUNKED, F_CONNECTION_UPGRADE, F_CONTENT_LENGTH, F_TRANSFER_ENCODING, F_UPGRADE, HPE_INVALID_CONSTANT,
+    HPE_INVALID_METHOD, HPE_INVALID_URL, HPE_OK, HPE_PAUSED, HPE_PAUSED_H2_UPGRADE, HTTP_CONNECT, HTTP_OPTIONS,
+    HTTP_REQUEST, llhttp_errno_t, llhttp_execute, llhttp_get_error_reason, llhttp_init, llhttp_method_name,
+    llhttp_method_t, llhttp_reset, llhttp_set_lenient_version, llhttp_settings_init, llhttp_settings_t,
+    llhttp_should_keep_alive, llhttp_t,
+)
+
+from enum import Enum
+
+from esg_parser.errors import (
+    ExpectationFailed, HeadTooLarge, MalformedMessage, ParserError, TargetTooLong, UnsupportedFeature,
+    UnsupportedVersion,
+)
+from esg_parser.url import InvalidURL, parse_url
+
+
+class _Marker(Enum):
+    """The end of a message, as one object that ``is`` tells apart and a type checker can narrow."""
+
+    END = "END"
+
+    def __repr__(self):
+        return self.name
+
+
+END = _Marker.END
+
+include "notes.pxi"
+include "rules.pxi"
+
+cdef list method_names = [llhttp_method_name(<llhttp_method_t> method).decode() for method in range(46)]
+cdef str HTTP_1_0 = "1.0"
+cdef str HTTP_1_1 = "1.1"
+
+
+# -- Events ----------------------------------------------------------------------------------------------------------
+
+cdef class Trailers:
+    cdef readonly list headers
+
+    def __cinit__(self, list headers):
+        self.headers = headers
+
+    def __repr__(self):
+        return f"Trailers({self.headers!r})"
+
+    def __eq__(self, other):
+        return isinstance(other, Trailers) and self.headers == (<Trailers> other).headers
+
+
+@freelist(64)
+cdef class RequestHead:
+    # What a gateway asks for every request
+    cdef readonly str method
+    cdef readonly str path
+    cdef readonly bytes raw_path
+    cdef readonly bytes query_string
+    cdef readonly str http_version
+    cdef readonly list headers
+    # The target as sent; its authority when it is in absolute or authority form
+    cdef readonly bytes target
+    cdef readonly bytes authority
+    cdef readonly bytes upgrade
+    # Framing and what follows
+    cdef readonly object content_length
+    cdef readonly bint chunked
+    cdef readonly bint keep_alive
+    cdef readonly bint expect_continue
+
+    def __repr__(self):
+        return f"<RequestHead {self.method} {self.target!r} HTTP/{self.http_version}>"
+
+    @property
+    def has_body(self):
+        return self.chunked or bool(self.content_length)
+
+
+cdef bint is_unknown_method(char at, uint64_t offset) noexcept:
+    # llhttp stops at the first byte that no method has there: another letter or the end of a shorter word.
+    return is_token[<uint8_t> at] or at == c" " and offset > 0
+
+
+cdef refusal(Notes *notes):
+    """The error for what a callback refused."""
+    cdef uint64_t offset = notes.refused_at
+    if notes.refusal == REFUSE_TARGET:
+        return TargetTooLong(f"the request target is longer than {notes.max_target} bytes", offset)
+    if notes.refusal == REFUSE_FIELDS:
+        return HeadTooLarge(f"more than {notes.max_fields} header fields", offset)
+    if notes.refusal == REFUSE_TRAILERS:
+        return HeadTooLarge(f"more than {notes.max_trailers} bytes of trailers", offset)
+    if notes.refusal == REFUSE_EXTENSIONS:
+        return MalformedMessage(f"more than {notes.max_extensions} bytes of chunk extensions", offset)
+    if notes.refusal == REFUSE_VERSION:
+        return UnsupportedVersion("a version other than HTTP/1", offset)
+    if notes.refusal == REFUSE_PROTOCOL:
+        return MalformedMessage("a protocol other than HTTP", offset)
+    return MemoryError()
+
+
+cdef limit(str name, value):
+    if not 0 < value <= 0x7fffffff:
+        raise ValueError(f"{name} must be from 1 to 2147483647, not {value!r}")
+    return value
+
+
+cdef class RequestParser:
+    cdef llhttp_t llhttp
+    cdef Notes notes
+    # The bytes of a head that did not come in one read.
+    cdef char *head
+    # Bytes of this message parsed so far, and line ends skipped before it.
+    cdef uint64_t parsed
+    cdef size_t skipped
+    cdef size_t max_head
+    cdef bint head_made
+    # What was read and is not parsed yet: the rest of a read, from an offset on.
+    cdef bytes rest
+    cdef Py_ssize_t rest_from
+    cdef object error
+    cdef bint busy
+
+    def __cinit__(
+        self, *, max_head_size=65536, max_headers=100, max_target_size=16384, max_extensions_size=4096
+    ):
+        cdef Notes *notes = &self.notes
+        self.max_head = limit("max_head_size", max_head_size)
+        notes.max_fields = limit("max_headers", max_headers)
+        notes.max_target = limit("max_target_size", max_target_size)
+        notes.max_extensions = limit("max_extensions_size", max_extensions_size)
+        notes.max_trailers = self.max_head
+        init_notes(notes)
+        llhttp_init(&self.llhttp, HTTP_REQUEST, &callbacks)
+        llhttp_set_lenient_version(&self.llhttp, 1)  # on_version_complete judges it
+        self.llhttp.data = notes
+
+    def __dealloc__(self):
+        self.drop_head()
+        free_notes(&self.notes)
+
+    @property
+    def trailing_data(self):
+        return NO_BYTES if self.rest is None else self.rest[self.rest_from:]
+
+    def feed(self, data, /):
+        cdef bytes read
+        cdef Py_ssize_t start = 0
+        if self.error is not None:
+            raise self.error
+        if self.busy:
+            raise RuntimeError("feed was called while it was running")
+        read = <bytes> data if type(data) is bytes else bytes(memoryview(data))
+        if self.rest is not None:
+            if PyBytes_GET_SIZE(read) == 0:
+                read, start = self.rest, self.rest_from
+            else:
+                read = self.rest[self.rest_from:] + read
+            self.rest = None
+        self.busy = True
+        try:
+            return self.parse(read, start)
+        except BaseException as error:
+            # A message is never taken up again in the middle, whatever stopped it.
+            self.error = error
+            raise
+        finally:
+            self.busy = False
+
+    def close(self):
+        if self.error is not None or self.notes.message_done or not (self.parsed or self.skipped & 1):
+            return
+        self.error = MalformedMessage("the input ended inside a message", self.parsed)
+        raise self.error
+
+    # -- Reading
+
+    cdef list parse(self, bytes read, Py_ssize_t start):
+        cdef Notes *notes = &self.notes
+        cdef const char *at = PyBytes_AS_STRING(read) + start
+        cdef const char *end = PyBytes_AS_STRING(read) + PyBytes_GET_SIZE(read)
+        cdef list events = []
+        if notes.message_done:
+            self.begin()
+        if self.parsed == 0:
+            at = self.skip_line_ends(at, end)
+        if at == end:
+            return events
+        if not notes.head_done:
+            at += self.parse_head(at, end - at)
+            if not notes.head_done:
+                return events
+            events.append(self.make_head(notes.origin))
+        if at < end and not notes.message_done:
+            at += self.run(at, end - at)
+        if notes.piece_count:
+            events.append(self.make_body(read))
+        if self.head != NULL:
+            self.drop_head()
+        if notes.message_done:
+            if notes.field_count > notes.head_fields:
+                events.append(Trailers(self.make_fields(notes.trailers, notes.head_fields, notes.field_count, NULL)))
+            events.append(END)
+            if at < end:
+                self.rest = read
+                self.rest_from = at - PyBytes_AS_STRING(read)
+        return events
+
+    cdef const char *skip_line_ends(self, const char *at, const char *end) except NULL:
+        # An empty line before a request is skipped (RFC 9112 section 2.2); a lone CR or LF is not one.
+        while at < end and (self.skipped & 1 or at[0] == c"\r" or at[0] == c"\n"):
+            if at[0] != (c"\n" if self.skipped & 1 else c"\r"):
+                raise MalformedMessage("a lone CR or LF before the request line", 0)
+            self.skipped += 1
+            if self.skipped > self.max_head:
+                raise HeadTooLarge(f"more than {self.max_head} bytes of empty lines", 0)
+            at += 1
+        return at
+
+    cdef size_t parse_head(self, const char *at, size_t size) except? 0:
+        """Parse up to the limit of the head; what follows the head in these bytes is parsed too."""
+        cdef Notes *notes = &self.notes
+        cdef size_t take = min(size, self.max_head - self.parsed)
+        cdef const char *text = at
+        cdef size_t used
+        if self.parsed:
+            text = self.keep_head(at, take)
+        used = self.run(text, take)
+        if notes.head_done:
+            return used
+        if take < size:
+            raise HeadTooLarge(f"the head is larger than {self.max_head} bytes", self.parsed)
+        if text == at:
+            self.parsed -= take
+            self.keep_head(at, take)
+            self.parsed += take
+        return used
+
+    cdef const char *keep_head(self, const char *at, size_t size) except NULL:
+        """Put these bytes behind the part of the head that came before; return where they now are."""
+        cdef char *head = <char *> realloc(self.head, self.parsed + size)
+        if head == NULL:
+            raise MemoryError
+        self.head = head
+        memcpy(head + self.parsed, at, size)
+        return head + self.parsed
+
+    cdef size_t run(self, const char *at, size_t size) except? 0:
+        """Let llhttp parse; return how many bytes it took up to the end of the message or of the bytes."""
+        cdef llhttp_errno_t errno
+        cdef size_t used = size
+        self.notes.origin = at - self.parsed
+        errno = llhttp_execute(&self.llhttp, at, size)
+        if errno != HPE_OK:
+            used = self.llhttp.error_pos - at
+            if errno != HPE_PAUSED or not self.notes.message_done:
+                self.fail(errno, at, used, size)
+        self.parsed += used
+        return used
+
+    cdef void begin(self) noexcept:
+        """Make ready for the next message."""
+        self.drop_head()
+        free_notes(&self.notes)
+        init_notes(&self.notes)
+        llhttp_reset(&self.llhttp)
+        self.head_made = False
+        self.parsed = 0
+        self.skipped = 0
+
+    cdef void drop_head(self) noexcept:
+        free(self.head)
+        self.head = NULL
+
+    # -- Making objects
+
+    cdef RequestHead make_head(self, const char *base):
+        cdef Notes *notes = &self.notes
+        cdef RequestHead head = RequestHead.__new__(RequestHead)
+        cdef Special special
+        self.head_made = True
+        memset(&special, 0, sizeof(special))
+        head.method = <str> method_names[self.llhttp.method]
+        head.http_version = HTTP_1_1 if self.llhttp.http_minor else HTTP_1_0
+        self.check_spaces(base, head.method)
+        self.make_target(head, base + notes.target, notes.target_end - notes.target)
+        head.headers = self.make_fields(base, 0, notes.head_fields, &special)
+        self.check_host(base, &special, head)
+        head.keep_alive = notes.keep_alive
+        if notes.flags & F_TRANSFER_ENCODING:
+            self.check_transfer_encoding(head, &special)
+            head.chunked = True
+        elif notes.flags & F_CONTENT_LENGTH:
+            head.content_length = notes.content_length
+        # HTTP/1.0 knows neither (RFC 9110 sections 10.1.1 and 7.8).
+        if head.http_version is HTTP_1_1:
+            if special.expect_count:
+                self.check_expect(base, &special)
+                head.expect_continue = True
+            if notes.flags & F_UPGRADE and notes.flags & F_CONNECTION_UPGRADE:
+                head.upgrade = combined(head.headers, b"upgrade").lower()
+        return head
+
+    cdef list make_fields(self, const char *base, uint32_t first, uint32_t end_field, Special *special):
+        """The fields as tuples; with ``special`` note those that have rules."""
+        cdef Notes *notes = &self.notes
+        cdef list headers = PyList_New(end_field - first)
+        cdef Field *field
+        cdef bytes name, value
+        cdef tuple pair
+        cdef const char *at
+        cdef const char *end
+        cdef int name_id
+        cdef uint32_t i
+        for i in range(end_field - first):
+            field = &notes.fields[first + i]
+            name = field_name(base + field.name, field.name_end - field.name, &name_id)
+            # Whitespace round a value is not part of it (RFC 9110 section 5.5).
+            at, end = base + field.value, base + field.value_end
+            while at < end and (at[0] == c" " or at[0] == c"\t"):
+                at += 1
+            while end > at and ((end - 1)[0] == c" " or (end - 1)[0] == c"\t"):
+                end -= 1
+            value = PyBytes_FromStringAndSize(at, end - at)
+            pair = PyTuple_New(2)
+            Py_INCREF(name)
+            PyTuple_SET_ITEM(pair, 0, name)
+            Py_INCREF(value)
+            PyTuple_SET_ITEM(pair, 1, value)
+            Py_INCREF(pair)
+            PyList_SET_ITEM(headers, i, pair)
+            if name_id != OTHER and special != NULL:
+                note_special(special, name_id, i)
+        return headers
+
+    cdef bytes make_body(self, bytes read):
+        """The body bytes of one read, as one object; the read itself where it is nothing else."""
+        cdef Notes *notes = &self.notes
+        cdef Piece *piece = notes.pieces
+        cdef bytes body
+        cdef char *to
+        cdef uint32_t i
+        if piece.at == PyBytes_AS_STRING(read) and piece.size == <size_t> PyBytes_GET_SIZE(read):
+            body = read
+        else:
+            body = PyBytes_FromStringAndSize(NULL, notes.body_size)
+            to = PyBytes_AS_STRING(body)
+            for i in range(notes.piece_count):
+                memcpy(to, notes.pieces[i].at, notes.pieces[i].size)
+                to += notes.pieces[i].size
+        notes.piece_count = 0
+        notes.body_size = 0
+        return body
+
+    cdef int make_target(self, RequestHead head, const char *at, size_t size) except -1:
+        """The request target by its form (RFC 9112 section 3.2)."""
+        cdef const char *mark
+        if memchr(at, c"#", size) != NULL:
+            raise MalformedMessage("a fragment in the request target", self.notes.target)
+        if at[0] == c"/" and self.llhttp.method != HTTP_CONNECT:
+            mark = <const char *> memchr(at, c"?", size)
+            if mark == NULL:
+                head.target = head.raw_path = PyBytes_FromStringAndSize(at, size)
+                head.query_string = NO_BYTES
+                head.path = decode_path(at, size)
+            else:
+                head.target = PyBytes_FromStringAndSize(at, size)
+                head.raw_path = PyBytes_FromStringAndSize(at, mark - at)
+                head.query_string = PyBytes_FromStringAndSize(mark + 1, at + size - mark - 1)
+                head.path = decode_path(at, mark - at)
+            return 0
+        head.target = PyBytes_FromStringAndSize(at, size)
+        if self.llhttp.method == HTTP_CONNECT:
+            self.take_authority_form(head)
+        elif size == 1 and at[0] == c"*" and self.llhttp.method == HTTP_OPTIONS:
+            head.path, head.raw_path, head.query_string = "*", head.target, NO_BYTES
+        else:
+            self.take_absolute_form(head)
+        return 0
+
+    cdef int take_authority_form(self, RequestHead head) except -1:
+        cdef bytes port = head.target.rpartition(b":")[2]
+        if not port.isdigit() or not is_authority(head.target, len(head.target)):
+            raise MalformedMessage("the target of CONNECT is not host:port", self.notes.target)
+        head.authority = head.target
+        head.path, head.raw_path, head.query_string = "", NO_BYTES, NO_BYTES
+        return 0
+
+    cdef int take_absolute_form(self, RequestHead head) except -1:
+        try:
+            url = parse_url(head.target)
+        except InvalidURL:
+            url = None
+        if url is None or url.host is None or url.schema is None or url.schema.lower() not in (b"http", b"https"):
+            raise MalformedMessage("the request target is in no form of RFC 9112", self.notes.target)
+        # Userinfo in an http URI is an error (RFC 9110 section 4.2.4).
+        head.authority = authority_of(head.target)
+        if not is_authority(head.authority, len(head.authority)):
+            raise MalformedMessage("a bad authority in the request target", self.notes.target)
+        head.raw_path = url.path or b"/"
+        head.query_string = url.query or NO_BYTES
+        head.path = decode_path(head.raw_path, len(head.raw_path))
+        return 0
+
+    # -- Rules that llhttp leaves open
+
+    cdef int check_spaces(self, const char *base, str method) except -1:
+        # One space on either side of the target (RFC 9112 section 3); llhttp takes several, and HTTP/0.9.
+        cdef uint32_t end = self.notes.target_end
+        if base[end] == c"\r":
+            raise MalformedMessage("no HTTP version in the request line", end)
+        if self.notes.target != <uint32_t> len(method) + 1 or base[end] != c" " or base[end + 1] != c"H":
+            raise MalformedMessage("more than one space in the request line", self.notes.target)
+        return 0
+
+    cdef int check_host(self, const char *base, Special *special, RequestHead head) except -1:
+        """RFC 9112 section 3.2: one valid Host, and none only before 1.1."""
+        cdef Field *field
+        cdef bytes host
+        if special.host_count == 0:
+            if head.http_version is HTTP_1_1:
+                raise MalformedMessage("no Host", self.parsed)
+            return 0
+        field = &self.notes.fields[special.host]
+        if special.host_count > 1:
+            raise MalformedMessage("more than one Host", field.name)
+        host = (<tuple> head.headers[special.host])[1]
+        if not is_authority(host, PyBytes_GET_SIZE(host)):
+            raise MalformedMessage("a bad Host", field.value)
+        return 0
+
+    cdef int check_transfer_encoding(self, RequestHead head, Special *special) except -1:
+        """RFC 9112 sections 6.1 and 6.3: ``chunked``, once and last, and nothing else is known here."""
+        cdef list codings
+        cdef uint32_t offset = self.notes.fields[special.transfer_encoding].value
+        if head.http_version is not HTTP_1_1:
+            raise MalformedMessage("Transfer-Encoding in HTTP/1.0", offset)
+        codings = [c.strip(b" \t").lower() for c in combined(head.headers, b"transfer-encoding").split(b",")]
+        if codings[len(codings) - 1] != b"chunked" or codings.count(b"chunked") > 1:
+            raise MalformedMessage("Transfer-Encoding does not end in one chunked", offset)
+        if len(codings) > 1:
+            raise UnsupportedFeature("a transfer coding other than chunked", offset)
+        if self.notes.flags & F_CONTENT_LENGTH:
+            raise MalformedMessage("both Transfer-Encoding and Content-Length", offset)
+        return 0
+
+    cdef int check_expect(self, const char *base, Special *special) except -1:
+        cdef Field *field = &self.notes.fields[special.expect]
+        cdef bytes value = base[field.value:field.value_end]
+        if special.expect_count > 1 or value.strip(b" \t").lower() != b"100-continue":
+            raise ExpectationFailed("an expectation other than 100-continue", field.value)
+        return 0
+
+    cdef int fail(self, llhttp_errno_t errno, const char *at, size_t used, size_t size) except -1:
+        """Raise what stopped llhttp. A head that it completed first may have a better reason to be refused."""
+        cdef uint64_t offset = self.parsed + used
+        cdef str reason
+        if self.notes.head_done and not self.head_made:
+            self.make_head(self.notes.origin)
+        if self.notes.refusal:
+            raise refusal(&self.notes)
+        reason = llhttp_get_error_reason(&self.llhttp).decode("ascii", "replace")
+        if errno == HPE_INVALID_METHOD and used < size and is_unknown_method(at[used], offset):
+            raise UnsupportedFeature("an unknown method", offset)
+        if errno == HPE_INVALID_CONSTANT and reason.startswith("Invalid method"):
+            raise UnsupportedFeature("a method that is not of HTTP", offset)
+        if errno == HPE_INVALID_URL and offset > self.longest_target_end():
+            refuse(&self.notes, REFUSE_TARGET, self.notes.origin + self.longest_target_end())
+            raise refusal(&self.notes)
+        if errno == HPE_PAUSED_H2_UPGRADE:
+            raise UnsupportedVersion("the preface of HTTP/2", offset)
+        raise MalformedMessage(reason, offset)
+
+    cdef uint64_t longest_target_end(self):
+        return len(<str> method_names[self.llhttp.method]) + 1 + self.notes.max_target

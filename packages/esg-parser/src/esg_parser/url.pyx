@@ -1,0 +1,51 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, auto_pickle=False
+"""A URL cut into its parts by http-parser."""
+
+from esg_parser.http_parser cimport (
+    UF_FRAGMENT, UF_HOST, UF_PATH, UF_PORT, UF_QUERY, UF_SCHEMA, UF_USERINFO,
+    http_parser_parse_url, http_parser_url, http_parser_url_init,
+)
+
+from typing import NamedTuple
+
+# http-parser keeps offsets in 16 bits.
+cdef Py_ssize_t LONGEST = 65535
+
+
+class InvalidURL(ValueError):
+    """The bytes are no URL, or a longer one than can be parsed."""
+
+
+class URL(NamedTuple):
+    schema: bytes | None
+    host: bytes | None
+    port: int | None
+    path: bytes | None
+    query: bytes | None
+    fragment: bytes | None
+    userinfo: bytes | None
+
+
+cdef bytes part(bytes url, http_parser_url *parsed, int field):
+    if not parsed.field_set & (1 << field):
+        return None
+    cdef Py_ssize_t start = parsed.field_data[field].off
+    return url[start:start + parsed.field_data[field].len]
+
+
+def parse_url(bytes url not None):
+    cdef http_parser_url parsed
+    if len(url) > LONGEST:
+        raise InvalidURL(f"a URL of {len(url)} bytes is longer than {LONGEST}")
+    http_parser_url_init(&parsed)
+    if http_parser_parse_url(<const char *> url, len(url), 0, &parsed):
+        raise InvalidURL(f"{url[:200]!r} is not a URL")
+    return URL(
+        part(url, &parsed, UF_SCHEMA),
+        part(url, &parsed, UF_HOST),
+        parsed.port if parsed.field_set & (1 << UF_PORT) else None,
+        part(url, &parsed, UF_PATH),
+        part(url, &parsed, UF_QUERY),
+        part(url, &parsed, UF_FRAGMENT),
+        part(url, &parsed, UF_USERINFO),
+    )
