@@ -43,6 +43,7 @@ class _Marker(Enum):
 
 
 END = _Marker.END
+cdef object end_of_message = END  # no look-up by name for every message
 
 include "notes.pxi"
 include "rules.pxi"
@@ -136,8 +137,7 @@ cdef class RequestParser:
     # What was read and is not parsed yet: the rest of a read, from an offset on.
     cdef bytes rest
     cdef Py_ssize_t rest_from
-    cdef object error
-    cdef bint busy
+    cdef bint stopped
 
     def __cinit__(
         self, *, max_head_size=65536, max_headers=100, max_target_size=16384, max_extensions_size=4096
@@ -164,10 +164,9 @@ cdef class RequestParser:
     def feed(self, data, /):
         cdef bytes read
         cdef Py_ssize_t start = 0
-        if self.error is not None:
-            raise self.error
-        if self.busy:
-            raise RuntimeError("feed was called while it was running")
+        cdef list events
+        if self.stopped:
+            raise RuntimeError("feed was called after an error, or while it was running")
         read = <bytes> data if type(data) is bytes else bytes(memoryview(data))
         if self.rest is not None:
             if PyBytes_GET_SIZE(read) == 0:
@@ -175,21 +174,17 @@ cdef class RequestParser:
             else:
                 read = self.rest[self.rest_from:] + read
             self.rest = None
-        self.busy = True
-        try:
-            return self.parse(read, start)
-        except BaseException as error:
-            # A message is never taken up again in the middle, whatever stopped it.
-            self.error = error
-            raise
-        finally:
-            self.busy = False
+        # Whatever ends parse early leaves this set: a message is never taken up again in the middle.
+        self.stopped = True
+        events = self.parse(read, start)
+        self.stopped = False
+        return events
 
     def close(self):
-        if self.error is not None or self.notes.message_done or not (self.parsed or self.skipped & 1):
+        if self.stopped or self.notes.message_done or not (self.parsed or self.skipped & 1):
             return
-        self.error = MalformedMessage("the input ended inside a message", self.parsed)
-        raise self.error
+        self.stopped = True
+        raise MalformedMessage("the input ended inside a message", self.parsed)
 
     # -- Reading
 
@@ -218,7 +213,7 @@ cdef class RequestParser:
         if notes.message_done:
             if notes.field_count > notes.head_fields:
                 events.append(Trailers(self.make_fields(notes.trailers, notes.head_fields, notes.field_count, NULL)))
-            events.append(END)
+            events.append(end_of_message)
             if at < end:
                 self.rest = read
                 self.rest_from = at - PyBytes_AS_STRING(read)
@@ -242,26 +237,24 @@ cdef class RequestParser:
         cdef const char *text = at
         cdef size_t used
         if self.parsed:
-            text = self.keep_head(at, take)
+            text = self.keep_head(at, take, self.parsed)
         used = self.run(text, take)
         if notes.head_done:
             return used
         if take < size:
             raise HeadTooLarge(f"the head is larger than {self.max_head} bytes", self.parsed)
         if text == at:
-            self.parsed -= take
-            self.keep_head(at, take)
-            self.parsed += take
+            self.keep_head(at, take, 0)
         return used
 
-    cdef const char *keep_head(self, const char *at, size_t size) except NULL:
+    cdef const char *keep_head(self, const char *at, size_t size, size_t behind) except NULL:
         """Put these bytes behind the part of the head that came before; return where they now are."""
-        cdef char *head = <char *> realloc(self.head, self.parsed + size)
+        cdef char *head = <char *> realloc(self.head, behind + size)
         if head == NULL:
             raise MemoryError
         self.head = head
-        memcpy(head + self.parsed, at, size)
-        return head + self.parsed
+        memcpy(head + behind, at, size)
+        return head + behind
 
     cdef size_t run(self, const char *at, size_t size) except? 0:
         """Let llhttp parse; return how many bytes it took up to the end of the message or of the bytes."""

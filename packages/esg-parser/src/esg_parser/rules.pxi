@@ -156,13 +156,13 @@ cdef bint is_authority(const char *at, Py_ssize_t size) noexcept:
             return False
         i += 1
     else:
-        while i < size and at[i] != c":":
-            if at[i] == c"%" and i + 2 < size and hex_digit(at[i + 1]) >= 0 and hex_digit(at[i + 2]) >= 0:
-                i += 3
-            elif is_host[<uint8_t> at[i]]:
+        while i < size:
+            if is_host[<uint8_t> at[i]]:
                 i += 1
+            elif at[i] == c"%" and i + 2 < size and hex_digit(at[i + 1]) >= 0 and hex_digit(at[i + 2]) >= 0:
+                i += 3
             else:
-                return False
+                break
         if i == 0:
             return False
     if i == size:

@@ -1,0 +1,1 @@
+"""The ASGI applications that the benchmarks serve. They need nothing but Python."""

@@ -1,0 +1,117 @@
+"""The measurement: every server once per round, round after round, so that a slow minute hits all alike."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from statistics import median
+
+from . import cputime, wrk
+from .process import InvalidRun, ServerProcess
+from .servers import Server
+from .workloads import Workload
+
+# Seconds for a server to fall asleep before its times are read: those of a running thread lag by a tick.
+SETTLE = 0.05
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to measure and how long. CPU numbers are the kernel's."""
+
+    workload: Workload
+    servers: tuple[Server, ...]
+    pythons: dict[str, str]  # the interpreter of each server, by its name
+    rounds: int
+    seconds: int
+    warmup: int
+    server_cpu: int
+    client_cpu: int
+    wrk: str
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One server in one round. Times in microseconds per request."""
+
+    user: float
+    kernel: float
+    rate: float
+    busy: float  # share of the window in which the server ran
+    others: float  # share of the window that its CPU spent on anything else
+    source: str
+
+    @property
+    def total(self) -> float:
+        return self.user + self.kernel
+
+
+@dataclass
+class Results:
+    """The samples of every server, by round, and why some have none."""
+
+    samples: dict[str, list[Sample]] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+
+    def ratio(self, server: str, reference: str) -> float | None:
+        """Median over the rounds of server / reference; each ratio is of two neighbours in time."""
+        ours, theirs = self.samples.get(server), self.samples.get(reference)
+        if not ours or not theirs:
+            return None
+        return median(one.total / other.total for one, other in zip(ours, theirs, strict=True))
+
+
+def measure(plan: Plan, log: Callable[[str], None]) -> Results:
+    """All rounds. A server that fails is reported, loses its samples and is left out of the rounds after."""
+    results = Results({server.name: [] for server in plan.servers})
+    for number in range(1, plan.rounds + 1):
+        for server in plan.servers:
+            if server.name in results.failures:
+                continue
+            try:
+                sample = _sample(plan, server, log)
+            except InvalidRun as error:
+                results.failures[server.name] = str(error)
+                del results.samples[server.name]
+                log(f"INVALID: {server.name}, round {number}: {error}")
+                continue
+            results.samples[server.name].append(sample)
+            log(f"round {number}/{plan.rounds}: {server.name} {sample.total:.2f} us, {sample.rate:.0f}/s")
+    return results
+
+
+def _sample(plan: Plan, server: Server, log: Callable[[str], None]) -> Sample:
+    with ServerProcess(server, plan.pythons[server.name], plan.workload, plan.server_cpu) as process:
+        try:
+            process.wait_ready()
+            return _measured(plan, process)
+        except InvalidRun:
+            log(f"--- output of {server.name}\n{process.output() or '(none)'}\n---")
+            raise
+
+
+def _measured(plan: Plan, process: ServerProcess) -> Sample:
+    def load(seconds: int) -> wrk.Load:
+        return wrk.run(plan.wrk, plan.workload, process.url, seconds, plan.client_cpu)
+
+    load(plan.warmup)
+    process.check_pinned()
+    time.sleep(SETTLE)
+    began, before, busy = time.monotonic(), cputime.snapshot(process.pid), cputime.busy(plan.server_cpu)
+    result = load(plan.seconds)
+    time.sleep(SETTLE)
+    after, busy = cputime.snapshot(process.pid), cputime.busy(plan.server_cpu) - busy
+    window = time.monotonic() - began
+    process.check_alive()
+    if lost := before.ticks.keys() - after.ticks.keys():
+        raise InvalidRun(f"processes of the server ended during the measurement: {sorted(lost)}")
+    used = cputime.used(before, after)
+    return Sample(
+        user=used.user / result.requests * 1e6,
+        kernel=used.kernel / result.requests * 1e6,
+        rate=result.rate,
+        busy=used.total / window,
+        others=max(0.0, busy - used.total) / window,
+        source=used.source,
+    )

@@ -1,0 +1,34 @@
+"""The extensions of esg-parser; everything else stands in pyproject.toml, the flags in build_backend/."""
+
+import sys
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+sys.path.insert(0, "build_backend")
+from native_build import BUILD_BASE, COMPILE_ARGS, LINK_ARGS, CheckedBuildExt
+
+LLHTTP = [f"vendor/llhttp/src/{name}.c" for name in ("api", "http", "llhttp")]
+HTTP_PARSER = ["vendor/http-parser/http_parser.c"]
+LINKED = {"parser": LLHTTP + HTTP_PARSER, "url": HTTP_PARSER}
+
+
+def extension(pyx):
+    return Extension(
+        ".".join(pyx.relative_to("src").with_suffix("").parts),
+        [str(pyx), *LINKED.get(pyx.stem, [])],
+        include_dirs=["vendor/llhttp/include", "vendor/http-parser"],
+        extra_compile_args=COMPILE_ARGS,
+        extra_link_args=LINK_ARGS,
+        depends=["setup.py", "build_backend/native_build.py", "build_backend/vendor.json"],
+    )
+
+
+EXTENSIONS = [extension(pyx) for pyx in sorted(Path("src").rglob("*.pyx"))]
+
+setup(
+    ext_modules=cythonize(EXTENSIONS, build_dir="build/cython"),
+    cmdclass={"build_ext": CheckedBuildExt},
+    options={"build": {"build_base": BUILD_BASE}},
+)

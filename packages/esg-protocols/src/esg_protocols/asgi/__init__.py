@@ -1,0 +1,7 @@
+"""The ASGI side on asyncio transports: the only place that knows either."""
+
+from esg_protocols.asgi.clock import Clock
+from esg_protocols.asgi.context import Counters, ServerContext
+from esg_protocols.asgi.http import HTTPProtocol
+
+__all__ = ["Clock", "Counters", "HTTPProtocol", "ServerContext"]

@@ -1,0 +1,25 @@
+"""The transport's side of a connection."""
+
+from esg_protocols.asgi.context cimport ServerContext
+
+
+cdef class StreamProtocol:
+    cdef ServerContext context
+    cdef readonly object transport
+    cdef object transport_write
+    # When the connection has waited long enough, on the clock's time; 0 is never
+    cdef public double deadline
+    # Flow control: ours towards the client, the client's towards us
+    cdef bint reading_paused
+    cdef bint writing_paused
+    cdef list drain_waiters
+    # The last bytes are written; what still comes in is thrown away
+    cdef bint lingering
+    cdef bint lost
+
+    cdef int write(self, data) except -1
+    cdef int pause_reading(self) except -1
+    cdef int resume_reading(self) except -1
+    cdef int set_deadline(self, double seconds) except -1
+    cdef int finish(self, bint client_may_be_sending) except -1
+    cdef int wake_drains(self) except -1

@@ -1,0 +1,104 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, auto_pickle=False
+"""The transport's side of a connection: writing, flow control, the deadline and the end."""
+
+# How long a client that is still sending may take to notice that it was answered and the connection is over.
+cdef double LINGER_SECONDS = 2.0
+
+
+cdef class StreamProtocol:
+    def __init__(self, ServerContext context not None):
+        self.context = context
+
+    def connection_made(self, transport):
+        self.transport = transport
+        self.transport_write = transport.write
+        self.context.connections.add(self)
+        self.context.counters.connections += 1
+        transport.set_write_buffer_limits(high=self.context.settings.write_buffer_size)
+
+    def connection_lost(self, error):
+        self.lost = True
+        self.deadline = 0
+        self.wake_drains()
+        self.transport = self.transport_write = None
+        self.context.forget_connection(self)
+
+    def tick(self):
+        """Called once a second by the clock."""
+        if self.deadline and self.deadline <= self.context.now:
+            self.deadline = 0
+            self.on_deadline()
+
+    def on_deadline(self):
+        self.abort()
+
+    def abort(self):
+        """Drop the connection and what is still to be written."""
+        if self.transport is not None:
+            self.transport.abort()
+
+    # -- Writing
+
+    cdef int write(self, data) except -1:
+        """The one place where bytes leave."""
+        if self.transport_write is None:
+            return 0
+        if type(data) is list:
+            self.transport.writelines(data)
+        elif data:
+            self.transport_write(data)
+        return 0
+
+    def pause_writing(self):
+        self.writing_paused = True
+
+    def resume_writing(self):
+        self.writing_paused = False
+        self.wake_drains()
+
+    cdef int wake_drains(self) except -1:
+        cdef list waiters = self.drain_waiters
+        self.drain_waiters = None
+        if waiters is not None:
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+        return 0
+
+    # -- Reading
+
+    cdef int pause_reading(self) except -1:
+        if not self.reading_paused and self.transport is not None:
+            self.reading_paused = True
+            self.transport.pause_reading()
+        return 0
+
+    cdef int resume_reading(self) except -1:
+        if self.reading_paused and self.transport is not None:
+            self.reading_paused = False
+            self.transport.resume_reading()
+        return 0
+
+    # -- The end
+
+    cdef int set_deadline(self, double seconds) except -1:
+        # The clock's time may be a tick old: one more, so that it is never early.
+        self.deadline = self.context.now + seconds + 1
+        return 0
+
+    cdef int finish(self, bint client_may_be_sending) except -1:
+        """Close behind what is written.
+
+        A socket closed while bytes lie unread is reset, and the reset may overtake the last response (RFC 9112 section
+        9.6): then only our side is closed, and the client's bytes are thrown away until it ends too or time is up.
+        """
+        if self.transport is None or self.lingering:
+            return 0
+        self.lingering = True
+        if client_may_be_sending and self.transport.can_write_eof():
+            self.set_deadline(LINGER_SECONDS)
+            self.resume_reading()
+            self.transport.write_eof()
+        else:
+            self.transport.close()
+        return 0

@@ -1,0 +1,50 @@
+"""The one tick a second: it makes the Date field new and holds every connection's deadline against the time."""
+
+from __future__ import annotations
+
+import asyncio
+from email.utils import formatdate
+
+from esg_protocols.asgi.context import ServerContext
+
+INTERVAL = 1.0
+
+
+class Clock:
+    """Ticks for all connections of one context.
+
+    A deadline is a number that a connection carries, not a timer of its own: nothing is armed or cancelled for a
+    request. The price is the resolution: what is due happens at the next tick, up to a second late, never early.
+    """
+
+    def __init__(self, context: ServerContext) -> None:
+        self._context = context
+        self._handle: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Tick now and every second from here on."""
+        self.tick()
+        self._handle = self._context.loop.call_later(INTERVAL, self.start)
+
+    def stop(self) -> None:
+        """Tick no more."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def tick(self) -> None:
+        """Bring the date and the time up to now and see to what is due."""
+        context = self._context
+        context.now = self.time()
+        if context.settings.date_header:
+            context.date_line = f"date: {self.date()}\r\n".encode()
+        for connection in tuple(context.connections):
+            connection.tick()
+
+    def time(self) -> float:
+        """Seconds on the loop's monotonic clock."""
+        return self._context.loop.time()
+
+    def date(self) -> str:
+        """The date as RFC 9110 section 5.6.7 wants it."""
+        return formatdate(usegmt=True)

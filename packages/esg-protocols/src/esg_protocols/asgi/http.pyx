@@ -1,0 +1,554 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, auto_pickle=False
+"""HTTP on an asyncio transport: the protocol reads and writes, an exchange is one request and its response."""
+
+from cpython.ref cimport PyObject
+
+from esg_protocols.asgi.base cimport StreamProtocol
+from esg_protocols.asgi.context cimport ServerContext
+from esg_protocols.asgi.scope cimport connection_scope, http_scope
+from esg_protocols.http1.connection cimport (
+    READING_BODY, READING_DONE, READING_FAILED, WRITING_BODY, WRITING_DONE, WRITING_HEAD, WRITING_IDLE, HTTPConnection,
+)
+
+import asyncio
+import logging
+from urllib.parse import quote
+
+from esg_parser import END, RequestHead
+
+from esg_protocols.errors import ClientDisconnected, LocalProtocolError, RemoteProtocolError
+
+cdef object end_of_message = END
+cdef type request_head = RequestHead
+cdef bytes NO_BYTES = b""
+cdef str START = "http.response.start"
+cdef str BODY = "http.response.body"
+cdef int INFO = logging.INFO
+
+cdef enum:
+    # Pipelined requests answered in one go before the loop gets a turn.
+    LONGEST_RUN = 16
+    # Body bytes that are read and thrown away once the answer is out, to keep the connection; more costs it.
+    MOST_DISCARDED = 262144
+
+
+# -- Awaitables ------------------------------------------------------------------------------------------------------
+# Coroutines in all but type: asyncio.create_task, asyncio.iscoroutine and wait_for take them, and one that need not
+# wait costs no frame and no turn of the loop: bench/micro/awaitables.py.
+
+cdef class Done:
+    """The awaitable of a ``send`` that need not wait. It keeps nothing, so one serves all."""
+
+    def __await__(self):
+        return self
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        raise StopIteration
+
+    def send(self, value):
+        raise StopIteration
+
+    def throw(self, kind, value=None, traceback=None):
+        raise as_exception(kind, value, traceback)
+
+    def close(self):
+        pass
+
+
+cdef Done DONE = Done()
+
+
+cdef object as_exception(kind, value, traceback):
+    """The exception of a ``throw``, which may come as one, two or three arguments."""
+    cdef object error = kind if isinstance(kind, BaseException) else value
+    if not isinstance(error, BaseException):
+        error = kind() if error is None else kind(error)
+    return error if traceback is None else error.with_traceback(traceback)
+
+
+cdef class Waiting:
+    """An awaitable that looks whether it must wait when it is first stepped, and again whenever it is woken."""
+
+    cdef object future_steps
+
+    def __await__(self):
+        return self
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        return self.step()
+
+    def send(self, value):
+        return self.step()
+
+    def throw(self, kind, value=None, traceback=None):
+        self.future_steps = None
+        raise as_exception(kind, value, traceback)
+
+    def close(self):
+        self.future_steps = None
+
+    cdef object step(self):
+        cdef object future
+        while True:
+            if self.future_steps is not None:
+                try:
+                    return next(self.future_steps)
+                except StopIteration:
+                    self.future_steps = None
+            future = self.poll()
+            self.future_steps = iter(future)
+
+    cdef object poll(self):
+        """Raise StopIteration with the result, or return a future to wait for."""
+        raise AssertionError
+
+
+cdef class Receive(Waiting):
+    cdef Exchange exchange
+
+    cdef object poll(self):
+        cdef dict message = self.exchange.next_message()
+        if message is not None:
+            raise StopIteration(message)
+        return self.exchange.wait_for_input()
+
+
+cdef class Drain(Waiting):
+    cdef HTTPProtocol protocol
+
+    cdef object poll(self):
+        if self.protocol.lost:
+            raise ClientDisconnected("the client has gone")
+        if not self.protocol.writing_paused:
+            raise StopIteration
+        future = self.protocol.context.loop.create_future()
+        if self.protocol.drain_waiters is None:
+            self.protocol.drain_waiters = []
+        self.protocol.drain_waiters.append(future)
+        return future
+
+
+# -- One request and its response ------------------------------------------------------------------------------------
+
+cdef class Exchange:
+    cdef HTTPProtocol protocol
+    cdef HTTPConnection connection
+    cdef dict scope
+    cdef object task
+    # The request's body as it came and was not received yet
+    cdef list body
+    cdef Py_ssize_t body_size
+    cdef bint body_complete
+    cdef bint body_delivered
+    cdef list waiters
+    # How it stands
+    cdef bint responded
+    cdef bint disconnected
+    cdef int status
+
+    # -- The request
+
+    cdef int add_body(self, bytes data) except -1:
+        if self.responded:
+            return self.protocol.discard(len(data))
+        if self.body is None:
+            self.body = []
+        self.body.append(data)
+        self.body_size += len(data)
+        # An app that waits for the bytes is about to take them: stopping the socket for it would cost two system calls.
+        if self.waiters is None and self.body_size >= self.protocol.read_buffer_size:
+            self.protocol.pause_reading()
+        return self.wake()
+
+    cdef int end_body(self) except -1:
+        self.body_complete = True
+        return self.wake()
+
+    cdef int disconnect(self) except -1:
+        self.disconnected = True
+        return self.wake()
+
+    cdef int wake(self) except -1:
+        cdef list waiters = self.waiters
+        self.waiters = None
+        if waiters is not None:
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+        return 0
+
+    cdef dict next_message(self):
+        """The next message for the app, or None when there is none yet."""
+        cdef bytes data
+        if not self.body_delivered and not self.responded and (self.body is not None or self.body_complete):
+            data = self.take_body()
+            self.body_delivered = self.body_complete
+            return {"type": "http.request", "body": data, "more_body": not self.body_complete}
+        if self.disconnected or self.responded:
+            return {"type": "http.disconnect"}
+        return None
+
+    cdef bytes take_body(self):
+        cdef list parts = self.body
+        self.body = None
+        self.body_size = 0
+        self.protocol.resume_body()
+        if parts is None:
+            return NO_BYTES
+        return <bytes> parts[0] if len(parts) == 1 else b"".join(parts)
+
+    cdef object wait_for_input(self):
+        cdef object future = self.protocol.context.loop.create_future()
+        if self.waiters is None:
+            self.waiters = []
+        self.waiters.append(future)
+        # The app reads, so the client may send (RFC 9110 section 10.1.1).
+        self.protocol.write(self.connection.send_continue())
+        return future
+
+    # -- The application
+
+    cdef int start(self) except -1:
+        """Run the application in a task of its own. With eager tasks its first step is over when this returns."""
+        cdef ServerContext context = self.protocol.context
+        cdef object coroutine
+        if context.app_is_coroutine_function:
+            coroutine = context.app(self.scope, self.receive, self.send)
+        else:
+            coroutine = call_app(context.app, self.scope, self.receive, self.send)
+        task = context.start_task(coroutine)
+        if task.done():
+            return self.end(task)
+        self.task = task
+        context.tasks.add(task)
+        task.add_done_callback(self.on_task_done)
+        return 0
+
+    def on_task_done(self, task):
+        cdef ServerContext context = self.protocol.context
+        self.task = None
+        self.end(task)
+        context.forget_task(task)
+
+    def receive(self):
+        cdef Receive receive = Receive.__new__(Receive)
+        receive.exchange = self
+        return receive
+
+    def send(self, message):
+        cdef dict fields = message if type(message) is dict else dict(message)
+        cdef object kind = fields["type"]
+        cdef HTTPConnection connection = self.connection
+        cdef HTTPProtocol protocol = self.protocol
+        if self.disconnected:
+            raise ClientDisconnected("the client has gone")
+        if self.responded:
+            raise LocalProtocolError(f"{kind!r} sent after the response was complete")
+        if kind == START:
+            connection.start_response(fields["status"], fields.get("headers", ()), protocol.context.date_line)
+            self.status = fields["status"]
+            return DONE
+        if kind != BODY:
+            raise LocalProtocolError(f"{kind!r} is not a message of an HTTP response")
+        if connection.write_state == WRITING_HEAD:
+            raise LocalProtocolError("'http.response.body' sent before 'http.response.start'")
+        try:
+            data = connection.write_body(fields.get("body", NO_BYTES), fields.get("more_body", False))
+        except LocalProtocolError as error:
+            self.fail(error)
+            raise
+        protocol.write(data)
+        if connection.write_state == WRITING_DONE:
+            self.complete()
+        if not protocol.writing_paused:
+            return DONE
+        drain = <Drain> Drain.__new__(Drain)
+        drain.protocol = protocol
+        return drain
+
+    cdef int complete(self) except -1:
+        """The response is out."""
+        self.responded = True
+        self.body = None
+        self.wake()
+        return self.protocol.on_response(self)
+
+    cdef int fail(self, error) except -1:
+        """The response cannot be finished: nothing more goes out, and the client sees that it is cut short."""
+        self.protocol.context.error_logger.error("The application's response was cut short: %s", error)
+        return self.cut()
+
+    cdef int cut(self) except -1:
+        self.responded = True
+        self.body = None
+        self.wake()
+        return self.protocol.cut(self)
+
+    cdef int end(self, task) except -1:
+        """The application has returned or raised."""
+        cdef object error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if error is None:
+            if not self.responded and not self.disconnected:
+                self.miss()
+        elif not (self.disconnected and isinstance(error, (ClientDisconnected, asyncio.CancelledError))):
+            self.blame(error)
+        return 0
+
+    cdef int miss(self) except -1:
+        if self.connection.write_state == WRITING_HEAD:
+            self.protocol.context.error_logger.error("The application returned without a response.")
+            return self.refuse()
+        self.protocol.context.error_logger.error("The application returned before its response was complete.")
+        return self.cut()
+
+    cdef int blame(self, error) except -1:
+        cdef ServerContext context = self.protocol.context
+        context.counters.app_errors += 1
+        context.error_logger.error("Exception in ASGI application", exc_info=error)
+        if self.responded or self.disconnected:
+            return 0
+        return self.refuse() if self.connection.write_state == WRITING_HEAD else self.cut()
+
+    cdef int refuse(self) except -1:
+        self.status = 500
+        self.responded = True
+        self.body = None
+        self.wake()
+        self.protocol.write(self.connection.send_refusal(500, self.protocol.context.date_line))
+        return self.protocol.on_response(self)
+
+
+async def call_app(app, scope, receive, send):
+    """Call an app that is not a coroutine function where it must be called: in its task."""
+    return await app(scope, receive, send)
+
+
+# -- The connection --------------------------------------------------------------------------------------------------
+
+cdef class HTTPProtocol(StreamProtocol):
+    cdef HTTPConnection connection
+    cdef dict template
+    # The exchange in work; the one before it may still run its app
+    cdef Exchange exchange
+    cdef bint running
+    cdef Py_ssize_t read_buffer_size
+    cdef Py_ssize_t discarded
+
+    def __init__(self, ServerContext context not None):
+        StreamProtocol.__init__(self, context)
+        self.connection = HTTPConnection(context.settings, server_line=context.server_line)
+        self.read_buffer_size = context.settings.read_buffer_size
+
+    def connection_made(self, transport):
+        StreamProtocol.connection_made(self, transport)
+        self.template = connection_scope(transport, "")
+        if self.context.closing:
+            transport.close()
+
+    def connection_lost(self, error):
+        if self.exchange is not None:
+            self.exchange.disconnect()
+            self.exchange = None
+        StreamProtocol.connection_lost(self, error)
+
+    def data_received(self, data):
+        if self.lingering:
+            return
+        if self.connection.read_state >= READING_DONE:
+            # A request behind the one in work: it is kept as it came, and the socket waits with the rest.
+            self.pause_reading()
+        try:
+            events = self.connection.receive_data(data)
+        except RemoteProtocolError as error:
+            self.refuse(error)
+            return
+        self.run(events)
+
+    def eof_received(self):
+        """Whether the transport stays open: a client may close its side behind a request and still be answered."""
+        cdef bint answer_is_due = self.exchange is not None and self.connection.read_state == READING_DONE
+        self.connection.receive_eof()
+        if answer_is_due and not self.lingering and self.transport.get_extra_info("sslcontext") is None:
+            return True
+        self.transport.close()
+        return None
+
+    # -- Exchanges
+
+    cdef int run(self, list events) except -1:
+        """Take in what was read, start what it asks for, and go on as long as a next request is there."""
+        cdef int turns = 0
+        cdef Exchange started
+        self.running = True
+        while events:
+            started = self.take(events)
+            if started is not None:
+                started.start()
+            if not self.is_between() or self.lingering or self.lost:
+                break
+            turns += 1
+            events = self.next_events() if turns < LONGEST_RUN else self.go_on_later()
+        self.running = False
+        return 0
+
+    cdef Exchange take(self, list events):
+        """Hand out what was read; a new exchange starts behind it all, so that its body is there when the app asks."""
+        cdef Exchange started = None
+        for event in events:
+            if event is end_of_message:
+                self.exchange.end_body()
+            elif type(event) is bytes:
+                self.exchange.add_body(<bytes> event)
+            elif type(event) is request_head:
+                started = self.begin(event)
+        return started
+
+    cdef Exchange begin(self, head):
+        cdef Exchange exchange = Exchange.__new__(Exchange)
+        exchange.protocol = self
+        exchange.connection = self.connection
+        exchange.scope = http_scope(self.template, head, self.context.state)
+        self.exchange = exchange
+        self.deadline = 0
+        self.discarded = 0
+        self.context.counters.requests += 1
+        return exchange
+
+    cdef bint is_between(self) noexcept:
+        """Whether both sides of the exchange in work are done."""
+        return self.connection.write_state == WRITING_DONE and self.connection.read_state == READING_DONE
+
+    cdef list next_events(self):
+        """Make ready for the next request; what of it was read already."""
+        self.exchange = None
+        self.set_deadline(self.context.settings.timeout_keep_alive)
+        self.resume_reading()
+        try:
+            return self.connection.next_exchange()
+        except RemoteProtocolError as error:
+            self.refuse(error)
+            return []
+
+    cdef list go_on_later(self):
+        self.context.loop.call_soon(self.go_on, context=self.context.context)
+        return []
+
+    def go_on(self):
+        if self.is_between() and not self.lost and not self.lingering:
+            self.run(self.next_events())
+
+    cdef int on_response(self, Exchange exchange) except -1:
+        """A response is out whole; see what the connection is for now."""
+        if self.context.access_logger is not None:
+            self.log_access(exchange)
+        if self.lost:
+            return 0
+        if self.connection.response.close or self.connection.read_state >= READING_DONE + 1:
+            self.exchange = None
+            return self.finish(self.connection.read_state <= READING_BODY or self.connection.early is not None)
+        if self.connection.read_state == READING_BODY:
+            # The rest of the body is thrown away as it comes, for so long and so much (see discard).
+            self.set_deadline(self.context.settings.timeout_keep_alive)
+            return self.resume_reading()
+        # Within ``run`` the loop there goes on with what is next. Elsewhere this is a step of some app's task: the next
+        # request must not start inside it.
+        if not self.running:
+            events = self.next_events()
+            if events:
+                self.context.loop.call_soon(self.run_later, events, context=self.context.context)
+        return 0
+
+    def run_later(self, events):
+        if not self.lost and not self.lingering:
+            self.run(events)
+
+    cdef int discard(self, Py_ssize_t size) except -1:
+        self.discarded += size
+        if self.discarded > MOST_DISCARDED:
+            self.connection.close()
+            self.finish(True)
+        return 0
+
+    cdef int resume_body(self) except -1:
+        """The app has taken what was kept for it."""
+        if self.connection.read_state == READING_BODY:
+            self.resume_reading()
+        return 0
+
+    cdef int cut(self, Exchange exchange) except -1:
+        """End the connection in the middle of a response."""
+        self.write(self.connection.flush_head())
+        self.connection.close()
+        self.exchange = None
+        if self.context.access_logger is not None:
+            self.log_access(exchange)
+        return self.finish(self.connection.read_state == READING_BODY)
+
+    cdef int refuse(self, error) except -1:
+        """Answer what cannot be read, and end the connection; an app that is at it learns that its client is lost."""
+        cdef Exchange exchange = self.exchange
+        self.context.counters.protocol_errors += 1
+        self.context.error_logger.warning("Invalid HTTP request received: %s", error)
+        if self.connection.write_state <= WRITING_HEAD:
+            self.write(self.connection.send_refusal(error.status, self.context.date_line))
+        else:
+            self.write(self.connection.flush_head())
+            self.connection.close()
+        if exchange is not None:
+            exchange.disconnect()
+            self.exchange = None
+        return self.finish(True)
+
+    cdef int log_access(self, Exchange exchange) except -1:
+        cdef object logger = self.context.access_logger
+        if logger.isEnabledFor(INFO):
+            logger.info(
+                '%s - "%s %s HTTP/%s" %d',
+                client_name(exchange.scope),
+                exchange.scope["method"],
+                full_path(exchange.scope),
+                exchange.scope["http_version"],
+                exchange.status,
+            )
+        return 0
+
+    # -- From the server
+
+    def tick(self):
+        # A head waits for the first body bytes, so as to leave with them; not for ever.
+        if self.connection.write_state == WRITING_BODY and self.connection.out.size:
+            self.write(self.connection.flush_head())
+        StreamProtocol.tick(self)
+
+    def on_deadline(self):
+        if self.lingering:
+            self.abort()
+        else:
+            self.finish(self.exchange is not None)
+
+    def shutdown(self):
+        """End the connection: now if it is idle, otherwise behind the response in work."""
+        if self.lingering or self.transport is None:
+            return
+        if self.exchange is None:
+            self.finish(False)
+        else:
+            self.connection.response.close = True
+
+
+cdef str client_name(dict scope):
+    cdef object client = scope["client"]
+    return "" if client is None else f"{client[0]}:{client[1]}"
+
+
+cdef str full_path(dict scope):
+    """Path and query as they came; both are visible ASCII, so that no line can be forged."""
+    cdef str path = scope["raw_path"].decode("ascii", "backslashreplace")
+    cdef bytes query = scope["query_string"]
+    return f"{path}?{query.decode('ascii', 'backslashreplace')}" if query else path

@@ -1,0 +1,5 @@
+"""The scope of an exchange."""
+
+
+cdef dict connection_scope(transport, str root_path)
+cdef dict http_scope(dict template, head, dict state)

@@ -1,0 +1,62 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, auto_pickle=False
+"""The scope of an exchange (ASGI HTTP specification, "HTTP Connection Scope"), built here and nowhere else."""
+
+import socket
+
+# The ASGI version and the newest HTTP specification that is kept: ``send`` raises OSError once the client has gone.
+ASGI_VERSIONS = {"version": "3.0", "spec_version": "2.4"}
+
+
+cdef dict connection_scope(transport, str root_path):
+    """What is the same for every request of a connection, with a place for what is not.
+
+    The places are there so that a copy never has to grow.
+    """
+    return {
+        "type": "http",
+        "asgi": ASGI_VERSIONS.copy(),
+        "http_version": None,
+        "server": server_address(transport),
+        "client": client_address(transport),
+        "scheme": "http" if transport.get_extra_info("sslcontext") is None else "https",
+        "method": None,
+        "root_path": root_path,
+        "path": None,
+        "raw_path": None,
+        "query_string": None,
+        "headers": None,
+    }
+
+
+cdef dict http_scope(dict template, head, dict state):
+    cdef dict scope = template.copy()
+    cdef object authority = head.authority
+    scope["http_version"] = head.http_version
+    scope["method"] = head.method
+    scope["path"] = head.path
+    scope["raw_path"] = head.raw_path
+    scope["query_string"] = head.query_string
+    scope["headers"] = head.headers if authority is None else with_host(head.headers, authority)
+    if state is not None:
+        scope["state"] = state.copy()
+    return scope
+
+
+cdef list with_host(list headers, bytes authority):
+    """The Host that an absolute-form target stands for; the one that was sent is ignored (RFC 9112 section 3.2.2)."""
+    return [(b"host", authority)] + [field for field in headers if field[0] != b"host"]
+
+
+cdef object client_address(transport):
+    """``(host, port)``, or None where there is no such thing."""
+    cdef object name = transport.get_extra_info("peername")
+    return (str(name[0]), int(name[1])) if isinstance(name, (tuple, list)) and len(name) >= 2 else None
+
+
+cdef object server_address(transport):
+    """``(host, port)``, or ``(path, None)`` on a UNIX socket."""
+    cdef object sock = transport.get_extra_info("socket")
+    cdef object name = transport.get_extra_info("sockname")
+    if sock is not None and getattr(socket, "AF_UNIX", None) == sock.family:
+        return (str(name), None) if name else None
+    return (str(name[0]), int(name[1])) if isinstance(name, (tuple, list)) and len(name) >= 2 else None

@@ -1,0 +1,261 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, auto_pickle=False
+"""One HTTP/1.1 connection as a server sees it, without I/O.
+
+The tables of :mod:`esg_protocols.http1.states` say what may happen; this module does it.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdlib cimport free
+
+from esg_protocols.http1.serialize cimport (
+    BY_LENGTH, CHUNKED, NO_BODY, append, append_bytes, append_chunk_size, append_head, status_line, take,
+)
+
+from http import HTTPStatus
+
+from esg_parser import END, ParserError, RequestHead, RequestParser
+
+from esg_protocols.errors import LocalProtocolError, RemoteProtocolError
+from esg_protocols.http1.states import READING, WRITING, ReadEvent, Reading, WriteEvent, Writing
+from esg_protocols.settings import Settings
+
+
+# -- The tables, as arrays -------------------------------------------------------------------------------------------
+
+cdef enum:
+    READ_HEAD = 0
+    READ_DATA = 1
+    READ_END = 2
+    READ_EOF = 3
+    READ_ERROR = 4
+    READ_NEXT = 5
+    READ_EVENTS = 6
+
+cdef enum:
+    WRITE_REQUEST = 0
+    WRITE_INFORMATIONAL = 1
+    WRITE_RESPONSE = 2
+    WRITE_DATA = 3
+    WRITE_END = 4
+    WRITE_REFUSAL = 5
+    WRITE_CLOSE = 6
+    WRITE_NEXT = 7
+    WRITE_EVENTS = 8
+
+cdef enum:
+    STATES = 5
+    # Up to here a body is copied behind its head and leaves in one write; beyond, copying costs more than it saves.
+    LARGEST_JOINED = 65536
+
+cdef int reading[STATES * READ_EVENTS]
+cdef int writing[STATES * WRITE_EVENTS]
+
+
+cdef int read_tables() except -1:
+    cdef int state, event
+    for state in range(STATES):
+        for event in range(READ_EVENTS):
+            reading[state * READ_EVENTS + event] = READING.get((state, event), -1)
+        for event in range(WRITE_EVENTS):
+            writing[state * WRITE_EVENTS + event] = WRITING.get((state, event), -1)
+    return 0
+
+
+read_tables()
+
+cdef object end_of_message = END
+cdef type request_head = RequestHead
+cdef bytes NO_BYTES = b""
+cdef bytes CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+cdef class HTTPConnection:
+    def __cinit__(self, settings=None, *, bytes server_line=b""):
+        if settings is None:
+            settings = Settings()
+        self.feed = RequestParser(
+            max_head_size=settings.limit_head_size,
+            max_headers=settings.limit_header_count,
+            max_target_size=settings.limit_target_size,
+        ).feed
+        self.server_line = server_line
+
+    def __dealloc__(self):
+        free(self.out.data)
+
+    @property
+    def reading(self):
+        return Reading(self.read_state)
+
+    @property
+    def writing(self):
+        return Writing(self.write_state)
+
+    @property
+    def must_close(self):
+        return self.response.close or self.read_state >= READING_CLOSED or self.write_state == WRITING_CLOSED
+
+    # -- Reading
+
+    cpdef list receive_data(self, data):
+        cdef list events
+        if self.read_state >= READING_DONE:
+            # Of a request behind this one, or after the last: the first waits its turn, the other is of no use.
+            if self.read_state == READING_DONE:
+                self.early = self.early or []
+                self.early.append(data)
+            return []
+        try:
+            events = self.feed(data)
+        except ParserError as error:
+            self.step_read(READ_ERROR)
+            raise RemoteProtocolError(str(error), error.status) from None
+        for event in events:
+            if event is end_of_message:
+                self.step_read(READ_END)
+            elif type(event) is bytes:
+                self.awaits_continue = False
+                self.step_read(READ_DATA)
+            elif type(event) is request_head:
+                self.begin_exchange(event)
+        return events
+
+    cdef int begin_exchange(self, head) except -1:
+        self.step_read(READ_HEAD)
+        self.step_write(WRITE_REQUEST)
+        self.request = head
+        self.answers_head = head.method == "HEAD"
+        self.version_1_1 = head.http_version == "1.1"
+        self.awaits_continue = head.expect_continue
+        self.response.close = self.response.close or not head.keep_alive
+        return 0
+
+    cpdef receive_eof(self):
+        if self.read_state < READING_CLOSED:
+            self.step_read(READ_EOF)
+
+    cpdef list next_exchange(self):
+        cdef bytes early = NO_BYTES
+        self.step_write(WRITE_NEXT)
+        self.step_read(READ_NEXT)
+        self.request = None
+        if self.early is not None:
+            early = b"".join(self.early)
+            self.early = None
+        return self.receive_data(early)
+
+    cdef int step_read(self, int event) except -1:
+        cdef int state = reading[self.read_state * READ_EVENTS + event]
+        if state < 0:
+            raise LocalProtocolError(f"{ReadEvent(event).name} must not come when reading is {Reading(self.read_state).name}")
+        self.read_state = state
+        return 0
+
+    # -- Writing
+
+    def send_response(self, status, headers=(), *, bytes date=b""):
+        self.start_response(status, headers, date)
+        return NO_BYTES
+
+    def send_body(self, data=b"", more_body=False):
+        parts = self.write_body(data, more_body)
+        return parts if type(parts) is bytes else b"".join(parts)
+
+    cdef int start_response(self, status, headers, bytes date) except -1:
+        cdef Response response = self.response
+        if self.write_state != WRITING_HEAD:
+            self.step_write(WRITE_RESPONSE)
+        if self.awaits_continue:
+            # The client may send its body or not, now that it gets an answer without 100 (RFC 9110 section 10.1.1).
+            response.close = True
+        append_head(
+            &self.out, &response, status, headers, self.server_line, date, self.answers_head, self.version_1_1
+        )
+        self.response = response
+        self.step_write(WRITE_RESPONSE)
+        return 0
+
+    cdef object write_body(self, data, bint more):
+        """The bytes to write, or a list of them where joining would copy much."""
+        cdef bytes body = data if type(data) is bytes else as_bytes(data)
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(body)
+        if self.write_state != WRITING_BODY:
+            self.step_write(WRITE_DATA)
+        if self.response.framing == NO_BODY:
+            size = 0
+        elif self.response.framing == BY_LENGTH:
+            self.check_length(size, more)
+        if not more:
+            self.step_write(WRITE_END)
+        if size > LARGEST_JOINED:
+            return self.frame_large(body, more)
+        if self.response.framing == CHUNKED:
+            if size:
+                append_chunk_size(&self.out, size)
+                append_bytes(&self.out, body)
+                append(&self.out, b"\r\n", 2)
+            if not more:
+                append(&self.out, b"0\r\n\r\n", 5)
+        elif self.out.size == 0:
+            return body if size else NO_BYTES
+        elif size:
+            append_bytes(&self.out, body)
+        return take(&self.out)
+
+    cdef object frame_large(self, bytes body, bint more):
+        if self.response.framing != CHUNKED:
+            return [take(&self.out), body] if self.out.size else body
+        append_chunk_size(&self.out, PyBytes_GET_SIZE(body))
+        return [take(&self.out), body, b"\r\n" if more else b"\r\n0\r\n\r\n"]
+
+    cdef int check_length(self, Py_ssize_t size, bint more) except -1:
+        """Never more bytes than Content-Length says, and not an end before them (RFC 9112 section 6.3)."""
+        cdef object promised = self.response.remaining
+        self.response.remaining -= size
+        if self.response.remaining < 0:
+            self.close()
+            raise LocalProtocolError(f"{size} body bytes where content-length leaves {promised}")
+        if not more and self.response.remaining:
+            left = self.response.remaining
+            self.close()
+            raise LocalProtocolError(f"the response ended {left} bytes before its content-length")
+        return 0
+
+    cpdef bytes send_continue(self):
+        if not self.awaits_continue or self.write_state != WRITING_HEAD:
+            return NO_BYTES
+        self.awaits_continue = False
+        self.step_write(WRITE_INFORMATIONAL)
+        return CONTINUE
+
+    cpdef bytes send_refusal(self, int status, bytes date=b""):
+        cdef bytes text = HTTPStatus(status).phrase.encode()
+        cdef bytes head = status_line(status) + self.server_line + date
+        self.step_write(WRITE_REFUSAL)
+        self.response.close = True
+        head += b"content-type: text/plain; charset=utf-8\r\nconnection: close\r\n"
+        head += b"content-length: %d\r\n\r\n" % len(text)
+        return head if self.answers_head else head + text
+
+    cpdef bytes flush_head(self):
+        return take(&self.out) if self.out.size else NO_BYTES
+
+    cpdef close(self):
+        if self.write_state != WRITING_CLOSED:
+            self.step_write(WRITE_CLOSE)
+
+    def close_after_response(self):
+        self.response.close = True
+
+    cdef int step_write(self, int event) except -1:
+        cdef int state = writing[self.write_state * WRITE_EVENTS + event]
+        if state < 0:
+            raise LocalProtocolError(f"{WriteEvent(event).name} must not be sent when writing is {Writing(self.write_state).name}")
+        self.write_state = state
+        return 0
+
+
+cdef bytes as_bytes(data):
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+        raise LocalProtocolError(f"body must be bytes, not {type(data).__name__}")
+    return bytes(data)

@@ -1,0 +1,5 @@
+"""``python -m esg`` is the ``esg`` command."""
+
+from esg.cli import main
+
+main(prog_name="esg")

@@ -1,0 +1,447 @@
+"""The server in this process: it starts, serves, drains and stops in a running loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
+
+import pytest
+from esg import Config, Server
+from esg.config import StartupError
+from esg.server import run
+
+Get = Callable[..., Coroutine[Any, Any, bytes]]
+VARIABLE = contextvars.ContextVar("VARIABLE", default="unset")
+
+
+class Watched(Server):
+    """A server that says when it is up."""
+
+    def __init__(self, app: Any, **options: Any) -> None:
+        super().__init__(Config(app, port=0, log_config=None, **options))
+        self.up = asyncio.Event()
+
+    async def startup(self, sockets: Any = None) -> None:
+        await super().startup(sockets)
+        self.up.set()
+
+    async def serving(self, sockets: Any = None) -> asyncio.Task[None]:
+        """Serve in a task, which is returned once connections are accepted."""
+        task = asyncio.create_task(self.serve(sockets))
+        up = asyncio.create_task(self.up.wait())
+        await asyncio.wait([task, up], return_when=asyncio.FIRST_COMPLETED)
+        assert up.done(), await task
+        return task
+
+
+class App:
+    """An application that does lifespan, and answers ``/slow`` only when it is let."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+        self.entered, self.let = asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await (self.lifespan if scope["type"] == "lifespan" else self.http)(scope, receive, send)
+
+    async def lifespan(self, scope: Any, receive: Any, send: Any) -> None:
+        VARIABLE.set("set at startup")
+        scope["state"]["greeting"] = "hello"
+        for what in ("startup", "shutdown"):
+            await receive()
+            self.events.append(what)
+            await send({"type": f"lifespan.{what}.complete"})
+
+    async def http(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/slow":
+            self.entered.set()
+            try:
+                await self.let.wait()
+            finally:
+                self.events.append("answered")
+        body = f"{scope['state']['greeting']} {VARIABLE.get()}".encode()
+        headers = [(b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+        if scope["path"] == "/background":
+            self.entered.set()
+            await self.let.wait()
+            self.events.append("worked")
+
+
+@pytest.fixture
+def handlers() -> Iterator[list[int]]:
+    """Stand-ins for the signal handlers of the program round the server; what they were called with."""
+    called: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda number, frame: called.append(number)) for number in numbers]
+    yield called
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
+def test_serves_in_a_running_loop(get: Get, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "esg")
+
+    async def main() -> None:
+        app = App()
+        server = Watched(app)
+        task = await server.serving()
+        (address,) = server.addresses
+        assert server.started
+        answer = await get(address, "/a?b")
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert b"\r\n\r\nhello " in answer
+        server.should_exit = True
+        await task
+        assert app.events == ["startup", "shutdown"]
+        with pytest.raises(OSError):
+            await get(address)
+
+    asyncio.run(main())
+    lines = [record.getMessage() for record in caplog.records if record.name == "esg.error"]
+    port = lines[3].partition("127.0.0.1:")[2].partition(" ")[0]
+    assert lines == [
+        f"Started server process [{os.getpid()}]",
+        "Waiting for application startup.",
+        "Application startup complete.",
+        f"ESG running on http://127.0.0.1:{port} (Press CTRL+C to quit)",
+        "Shutting down",
+        "Waiting for application shutdown.",
+        "Application shutdown complete.",
+        f"Finished server process [{os.getpid()}]",
+    ]
+    (access,) = [record for record in caplog.records if record.name == "esg.access"]
+    assert access.args is not None
+    assert access.args[1:] == ("GET", "/a?b", "1.1", 200)  # type: ignore[index]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="a task cannot be given its context before 3.11")
+def test_requests_see_the_variables_of_startup(get: Get) -> None:
+    async def main() -> None:
+        server = Watched(App())
+        task = await server.serving()
+        assert (await get(server.addresses[0])).endswith(b"hello set at startup")
+        server.should_exit = True
+        await task
+
+    asyncio.run(main())
+
+
+def test_access_log_off(get: Get, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "esg")
+
+    async def main() -> None:
+        server = Watched(App(), access_log=False)
+        task = await server.serving()
+        await get(server.addresses[0])
+        server.should_exit = True
+        await task
+
+    asyncio.run(main())
+    assert not [record for record in caplog.records if record.name == "esg.access"]
+
+
+def test_startup_and_shutdown_by_hand(get: Get) -> None:
+    async def main() -> None:
+        app = App()
+        server = Server(Config(app, port=0, log_config=None))
+        await server.startup()
+        assert (await get(server.addresses[0])).startswith(b"HTTP/1.1 200 ")
+        await server.shutdown()
+        assert app.events == ["startup", "shutdown"]
+
+    asyncio.run(main())
+
+
+def test_sockets_of_the_caller(get: Get) -> None:
+    async def main() -> None:
+        with socket.socket() as sock:
+            sock.bind(("127.0.0.1", 0))
+            server = Watched(App())
+            task = await server.serving([sock])
+            assert server.addresses == [sock.getsockname()]
+            assert (await get(server.addresses[0])).startswith(b"HTTP/1.1 200 ")
+            server.should_exit = True
+            await task
+            assert sock.fileno() == -1
+
+    asyncio.run(main())
+
+
+def test_a_request_in_flight_is_finished(get: Get) -> None:
+    async def main() -> None:
+        app = App()
+        server = Watched(app)
+        task = await server.serving()
+        request = asyncio.create_task(get(server.addresses[0], "/slow"))
+        await app.entered.wait()
+        server.should_exit = True
+        while not server.context.closing:  # type: ignore[union-attr]
+            await asyncio.sleep(0)
+        with pytest.raises(OSError):
+            await get(server.addresses[0])
+        assert not task.done()
+        app.let.set()
+        answer = await request
+        await task
+        assert b"\r\nconnection: close\r\n" in answer.lower()
+        assert b"\r\n\r\nhello " in answer
+        assert app.events == ["startup", "answered", "shutdown"]
+
+    asyncio.run(main())
+
+
+def test_an_idle_connection_is_closed() -> None:
+    async def main() -> None:
+        server = Watched(App())
+        task = await server.serving()
+        reader, writer = await asyncio.open_connection(*server.addresses[0])
+        writer.write(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")
+        await reader.readuntil(b"hello ")
+        server.should_exit = True
+        await reader.read()
+        await task
+        writer.close()
+        await writer.wait_closed()
+
+    asyncio.run(main())
+
+
+def test_work_behind_a_response_is_finished(get: Get) -> None:
+    async def main() -> None:
+        app = App()
+        server = Watched(app)
+        task = await server.serving()
+        await get(server.addresses[0], "/background")
+        await app.entered.wait()
+        server.should_exit = True
+        while not server.context.closing:  # type: ignore[union-attr]
+            await asyncio.sleep(0)
+        app.let.set()
+        await task
+        assert app.events == ["startup", "worked", "shutdown"]
+
+    asyncio.run(main())
+
+
+def test_should_exit_from_a_thread() -> None:
+    async def main() -> None:
+        server = Watched(App())
+        task = await server.serving()
+        thread = threading.Thread(target=setattr, args=(server, "should_exit", True))
+        thread.start()
+        await task
+        thread.join()
+
+    asyncio.run(main())
+
+
+def test_run_in_a_thread() -> None:
+    class Notifying(Server):
+        async def startup(self, sockets: Any = None) -> None:
+            await super().startup(sockets)
+            up.set()
+
+    up = threading.Event()
+    server = Notifying(Config(App(), port=0, log_config=None))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    assert up.wait(30)
+    server.should_exit = True
+    thread.join()
+    server.should_exit = True  # the loop is gone
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_and_is_raised_again(number: int, handlers: list[int]) -> None:
+    async def main() -> None:
+        app = App()
+        server = Watched(app)
+        task = await server.serving()
+        os.kill(os.getpid(), number)
+        await asyncio.wait([task])
+        assert app.events == ["startup", "shutdown"]
+
+    before = signal.getsignal(number)
+    asyncio.run(main())
+    assert handlers == [number]
+    assert signal.getsignal(number) is before
+
+
+def test_a_second_signal_forces(get: Get, handlers: list[int]) -> None:
+    async def main() -> None:
+        app = App()
+        server = Watched(app)
+        task = await server.serving()
+        request = asyncio.create_task(get(server.addresses[0], "/slow"))
+        await app.entered.wait()
+        os.kill(os.getpid(), signal.SIGTERM)
+        while not server.context.closing:  # type: ignore[union-attr]
+            await asyncio.sleep(0)
+        os.kill(os.getpid(), signal.SIGINT)
+        await task
+        assert server.force_exit
+        await asyncio.wait([request])
+        assert request.exception() is not None or request.result() == b""
+        assert "answered" in app.events
+        assert "shutdown" not in app.events
+
+    asyncio.run(main())
+    assert handlers == [signal.SIGINT, signal.SIGTERM]
+
+
+def test_force_exit_stops_waiting_for_the_application() -> None:
+    stopping = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        stopping.set()
+        await asyncio.Event().wait()
+
+    async def main() -> None:
+        server = Watched(app)
+        task = await server.serving()
+        server.should_exit = True
+        await stopping.wait()
+        server.force_exit = True
+        await task
+
+    asyncio.run(main())
+
+
+def test_should_exit_ends_a_stuck_startup() -> None:
+    cancelled = asyncio.Event()
+    entered = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        entered.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    async def main() -> None:
+        server = Watched(app)
+        task = asyncio.create_task(server.serve())
+        await entered.wait()
+        server.should_exit = True
+        await task
+        await cancelled.wait()
+        assert not server.started
+
+    asyncio.run(main())
+
+
+def test_cancelling_serve_lets_go_of_everything(get: Get) -> None:
+    async def main() -> None:
+        server = Watched(App())
+        task = await server.serving()
+        reader, writer = await asyncio.open_connection(*server.addresses[0])
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+        with pytest.raises(OSError):
+            await get(server.addresses[0])
+        writer.close()
+
+    asyncio.run(main())
+
+
+def test_failures_to_start_are_raised() -> None:
+    async def main(app: Any, **options: Any) -> None:
+        await Server(Config(app, log_config=None, **options)).serve()
+
+    with pytest.raises(StartupError, match="no module"):
+        asyncio.run(main("no_such_module:app"))
+    with pytest.raises(StartupError, match="WSGI"):
+        asyncio.run(main(lambda environ, start_response: [], port=0))
+    with (
+        socket.create_server(("127.0.0.1", 0)) as other,
+        pytest.raises(StartupError, match="another program"),
+    ):
+        asyncio.run(main(App(), port=other.getsockname()[1]))
+
+
+def test_a_port_taken_between_bind_and_listen() -> None:
+    async def main() -> None:
+        app = App()
+        with socket.socket() as first, socket.socket() as second:
+            for sock in (first, second):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            first.bind(("127.0.0.1", 0))
+            second.bind(first.getsockname())
+            second.listen()
+            server = Server(Config(app, log_config=None))
+            with pytest.raises(StartupError, match="another program is using it"):
+                await server.serve([first])
+        assert app.events == ["startup", "shutdown"]
+
+    asyncio.run(main())
+
+
+def test_a_factory_runs_in_the_loop(get: Get) -> None:
+    loops = []
+
+    def create() -> App:
+        loops.append(asyncio.get_running_loop())
+        return App()
+
+    async def main() -> None:
+        server = Watched(create, factory=True)
+        task = await server.serving()
+        server.should_exit = True
+        await task
+        assert loops == [asyncio.get_running_loop()]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("loop", ["auto", "asyncio", "uvloop"])
+def test_the_loop_asked_for(loop: str) -> None:
+    seen = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(type(asyncio.get_running_loop()).__module__)
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        server.should_exit = True
+        await receive()
+
+    server = Server(Config(app, port=0, loop=loop, log_config=None))
+    if loop != "asyncio":
+        pytest.importorskip("uvloop")
+    server.run()
+    assert seen[0].startswith("asyncio" if loop == "asyncio" else "uvloop")
+
+
+def test_without_uvloop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    with pytest.raises(
+        StartupError, match=r"uvloop is not installed; try pip install esg-server\[standard\]"
+    ):
+        Server(Config(App(), port=0, loop="uvloop", log_config=None)).run()
+    test_the_loop_asked_for("asyncio")
+
+
+def test_run_ends_with_3(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run("no_such_module:app", log_level="critical")
+    assert caught.value.code == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("CRITICAL: Cannot import 'no_such_module:app': there is no module")
+
+
+def test_run_refuses_unknown_options() -> None:
+    with pytest.raises(TypeError, match="did you mean 'port'"):
+        run(App(), prot=1)
