@@ -125,7 +125,7 @@ class Process:
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Process]]:
-    """Start ``python *arguments`` beside an ``example.py``; ``esg=True`` puts ``-m esg --port 0`` in front."""
+    """Start ``python *arguments`` beside an ``example.py``; ``esg`` puts ``-m esg --port 0`` in front."""
     processes = []
 
     def begin(

@@ -103,7 +103,7 @@ class TestImport:
         with pytest.raises(StartupError, match="^Cannot import 'example:app', its code raised") as caught:
             import_target("example:app", str(folder))
         cause = caught.value.__cause__
-        assert isinstance(cause, kind)
+        assert cause is not None and type(cause) is kind
         (frame,) = traceback.extract_tb(own_traceback(cause))
         assert frame.filename == str(folder / "example.py")
 

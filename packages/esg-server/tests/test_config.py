@@ -17,7 +17,7 @@ def test_application_comes_first() -> None:
 
 def test_only_the_application_goes_by_position() -> None:
     with pytest.raises(TypeError):
-        esg.Config("example:app", "127.0.0.1")  # type: ignore[misc]
+        esg.Config("example:app", "127.0.0.1")  # type: ignore[call-arg, arg-type]
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,8 @@ def test_log_level_in_capitals() -> None:
 def test_log_config_is_its_own() -> None:
     config = esg.Config("example:app")
     assert config.log_config == LOGGING_CONFIG
-    config.log_config["formatters"].clear()  # type: ignore[index]
+    assert config.log_config is not None
+    config.log_config["formatters"].clear()
     assert LOGGING_CONFIG["formatters"]
 
 

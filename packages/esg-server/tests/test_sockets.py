@@ -76,9 +76,8 @@ def test_port_in_use() -> None:
         port = other.getsockname()[1]
         with pytest.raises(StartupError) as caught:
             sockets.bind("127.0.0.1", port)
-    assert str(caught.value) == (
-        f"Cannot listen on 127.0.0.1:{port}: another program is using it; stop that one or choose another port"
-    )
+    reason = "another program is using it; stop that one or choose another port"
+    assert str(caught.value) == f"Cannot listen on 127.0.0.1:{port}: {reason}"
 
 
 def test_unknown_host() -> None:

@@ -9,7 +9,8 @@ from esg_parser.errors import (
     UnsupportedFeature,
     UnsupportedVersion,
 )
-from esg_parser.parser import END, RequestHead, RequestParser, Trailers
+from esg_parser.events import END, RequestHead, Trailers
+from esg_parser.parser import RequestParser
 from esg_parser.url import URL, InvalidURL, parse_url
 
 __version__ = "0.1.0"

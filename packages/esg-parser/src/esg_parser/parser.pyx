@@ -1,4 +1,4 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, auto_pickle=False
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, auto_pickle=False, binding=False
 """HTTP/1.1 requests from bytes.
 
 llhttp runs over each read once. Its callbacks are plain C: they only note where things are, as offsets, and make no
@@ -6,11 +6,10 @@ Python object, so nothing can fail or call back while llhttp is at work. The obj
 over the notes, and the rules that llhttp leaves open (RFC 9112 and 9110) are checked there.
 """
 
-from cython cimport freelist
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.list cimport PyList_New, PyList_SET_ITEM
 from cpython.ref cimport Py_INCREF
-from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
+from cpython.tuple cimport PyTuple_New
 from cpython.unicode cimport PyUnicode_DecodeLatin1
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
@@ -24,26 +23,23 @@ from esg_parser.llhttp cimport (
     llhttp_should_keep_alive, llhttp_t,
 )
 
-from enum import Enum
-
 from esg_parser.errors import (
     ExpectationFailed, HeadTooLarge, MalformedMessage, ParserError, TargetTooLong, UnsupportedFeature,
     UnsupportedVersion,
 )
+from esg_parser.events import END, RequestHead, Trailers
 from esg_parser.url import InvalidURL, parse_url
 
 
-class _Marker(Enum):
-    """The end of a message, as one object that ``is`` tells apart and a type checker can narrow."""
-
-    END = "END"
-
-    def __repr__(self):
-        return self.name
-
-
-END = _Marker.END
 cdef object end_of_message = END  # no look-up by name for every message
+
+
+cdef extern from "Python.h":
+    ctypedef struct PyTypeObject:
+        pass
+    object PyType_GenericAlloc(PyTypeObject *, Py_ssize_t)
+    void PyTuple_SET_ITEM(object, Py_ssize_t, object)
+
 
 include "notes.pxi"
 include "rules.pxi"
@@ -53,46 +49,41 @@ cdef str HTTP_1_0 = "1.0"
 cdef str HTTP_1_1 = "1.1"
 
 
-# -- Events ----------------------------------------------------------------------------------------------------------
+# -- Heads -----------------------------------------------------------------------------------------------------------
 
-cdef class Trailers:
-    cdef readonly list headers
+# The items of a RequestHead, in its order. A head is a tuple, and is made and read as one: a gateway reads ten of them
+# for every request, and an attribute costs ten times an item (bench/micro/head.py).
+cdef enum:
+    METHOD
+    PATH
+    RAW_PATH
+    QUERY_STRING
+    HTTP_VERSION
+    HEADERS
+    TARGET
+    AUTHORITY
+    UPGRADE
+    CONTENT_LENGTH
+    CHUNKED
+    KEEP_ALIVE
+    EXPECT_CONTINUE
+    HEAD_FIELDS
 
-    def __cinit__(self, list headers):
-        self.headers = headers
-
-    def __repr__(self):
-        return f"Trailers({self.headers!r})"
-
-    def __eq__(self, other):
-        return isinstance(other, Trailers) and self.headers == (<Trailers> other).headers
+cdef PyTypeObject *request_head = <PyTypeObject *> RequestHead
+if RequestHead._fields.index("expect_continue") != EXPECT_CONTINUE or len(RequestHead._fields) != HEAD_FIELDS:
+    raise ImportError("RequestHead and the parser do not fit together")
 
 
-@freelist(64)
-cdef class RequestHead:
-    # What a gateway asks for every request
-    cdef readonly str method
-    cdef readonly str path
-    cdef readonly bytes raw_path
-    cdef readonly bytes query_string
-    cdef readonly str http_version
-    cdef readonly list headers
-    # The target as sent; its authority when it is in absolute or authority form
-    cdef readonly bytes target
-    cdef readonly bytes authority
-    cdef readonly bytes upgrade
-    # Framing and what follows
-    cdef readonly object content_length
-    cdef readonly bint chunked
-    cdef readonly bint keep_alive
-    cdef readonly bint expect_continue
+cdef inline void put(head, Py_ssize_t field, value) noexcept:
+    Py_INCREF(value)
+    PyTuple_SET_ITEM(head, field, value)
 
-    def __repr__(self):
-        return f"<RequestHead {self.method} {self.target!r} HTTP/{self.http_version}>"
 
-    @property
-    def has_body(self):
-        return self.chunked or bool(self.content_length)
+cdef int put_resource(head, bytes raw_path, bytes query) except -1:
+    put(head, RAW_PATH, raw_path)
+    put(head, PATH, decode_path(PyBytes_AS_STRING(raw_path), PyBytes_GET_SIZE(raw_path)))
+    put(head, QUERY_STRING, query)
+    return 0
 
 
 cdef bint is_unknown_method(char at, uint64_t offset) noexcept:
@@ -285,32 +276,44 @@ cdef class RequestParser:
 
     # -- Making objects
 
-    cdef RequestHead make_head(self, const char *base):
+    cdef object make_head(self, const char *base):
         cdef Notes *notes = &self.notes
-        cdef RequestHead head = RequestHead.__new__(RequestHead)
+        cdef object head
         cdef Special special
+        cdef str method = <str> method_names[self.llhttp.method]
+        cdef bint is_1_1 = self.llhttp.http_minor > 0
         self.head_made = True
         memset(&special, 0, sizeof(special))
-        head.method = <str> method_names[self.llhttp.method]
-        head.http_version = HTTP_1_1 if self.llhttp.http_minor else HTTP_1_0
-        self.check_spaces(base, head.method)
-        self.make_target(head, base + notes.target, notes.target_end - notes.target)
-        head.headers = self.make_fields(base, 0, notes.head_fields, &special)
-        self.check_host(base, &special, head)
-        head.keep_alive = notes.keep_alive
-        if notes.flags & F_TRANSFER_ENCODING:
-            self.check_transfer_encoding(head, &special)
-            head.chunked = True
-        elif notes.flags & F_CONTENT_LENGTH:
-            head.content_length = notes.content_length
+        self.check_spaces(base, method)
+        head = PyType_GenericAlloc(request_head, HEAD_FIELDS)
+        put(head, METHOD, method)
+        put(head, HTTP_VERSION, HTTP_1_1 if is_1_1 else HTTP_1_0)
+        self.put_target(head, base + notes.target, notes.target_end - notes.target)
+        headers = self.make_fields(base, 0, notes.head_fields, &special)
+        put(head, HEADERS, headers)
+        self.check_host(headers, &special, is_1_1)
+        self.put_framing(head, headers, &special, is_1_1)
+        put(head, KEEP_ALIVE, notes.keep_alive)
         # HTTP/1.0 knows neither (RFC 9110 sections 10.1.1 and 7.8).
-        if head.http_version is HTTP_1_1:
-            if special.expect_count:
-                self.check_expect(base, &special)
-                head.expect_continue = True
-            if notes.flags & F_UPGRADE and notes.flags & F_CONNECTION_UPGRADE:
-                head.upgrade = combined(head.headers, b"upgrade").lower()
+        if is_1_1 and special.expect_count:
+            self.check_expect(base, &special)
+        put(head, EXPECT_CONTINUE, is_1_1 and special.expect_count > 0)
+        if is_1_1 and notes.flags & F_UPGRADE and notes.flags & F_CONNECTION_UPGRADE:
+            put(head, UPGRADE, combined(headers, b"upgrade").lower())
+        else:
+            put(head, UPGRADE, None)
         return head
+
+    cdef int put_framing(self, head, list headers, Special *special, bint is_1_1) except -1:
+        cdef uint16_t flags = self.notes.flags
+        if flags & F_TRANSFER_ENCODING:
+            self.check_transfer_encoding(headers, special, is_1_1)
+        put(head, CHUNKED, (flags & F_TRANSFER_ENCODING) != 0)
+        if flags & F_CONTENT_LENGTH:
+            put(head, CONTENT_LENGTH, self.notes.content_length)
+        else:
+            put(head, CONTENT_LENGTH, None)
+        return 0
 
     cdef list make_fields(self, const char *base, uint32_t first, uint32_t end_field, Special *special):
         """The fields as tuples; with ``special`` note those that have rules."""
@@ -340,7 +343,7 @@ cdef class RequestParser:
             PyTuple_SET_ITEM(pair, 1, value)
             Py_INCREF(pair)
             PyList_SET_ITEM(headers, i, pair)
-            if name_id != OTHER and special != NULL:
+            if name_id != NAME_OTHER and special != NULL:
                 note_special(special, name_id, i)
         return headers
 
@@ -363,54 +366,54 @@ cdef class RequestParser:
         notes.body_size = 0
         return body
 
-    cdef int make_target(self, RequestHead head, const char *at, size_t size) except -1:
+    cdef int put_target(self, head, const char *at, size_t size) except -1:
         """The request target by its form (RFC 9112 section 3.2)."""
+        cdef bytes target = PyBytes_FromStringAndSize(at, size)
         cdef const char *mark
         if memchr(at, c"#", size) != NULL:
             raise MalformedMessage("a fragment in the request target", self.notes.target)
+        put(head, TARGET, target)
         if at[0] == c"/" and self.llhttp.method != HTTP_CONNECT:
             mark = <const char *> memchr(at, c"?", size)
             if mark == NULL:
-                head.target = head.raw_path = PyBytes_FromStringAndSize(at, size)
-                head.query_string = NO_BYTES
-                head.path = decode_path(at, size)
+                put_resource(head, target, NO_BYTES)
             else:
-                head.target = PyBytes_FromStringAndSize(at, size)
-                head.raw_path = PyBytes_FromStringAndSize(at, mark - at)
-                head.query_string = PyBytes_FromStringAndSize(mark + 1, at + size - mark - 1)
-                head.path = decode_path(at, mark - at)
-            return 0
-        head.target = PyBytes_FromStringAndSize(at, size)
-        if self.llhttp.method == HTTP_CONNECT:
-            self.take_authority_form(head)
+                put_resource(
+                    head,
+                    PyBytes_FromStringAndSize(at, mark - at),
+                    PyBytes_FromStringAndSize(mark + 1, at + size - mark - 1),
+                )
+            put(head, AUTHORITY, None)
+        elif self.llhttp.method == HTTP_CONNECT:
+            self.put_authority_form(head, target)
         elif size == 1 and at[0] == c"*" and self.llhttp.method == HTTP_OPTIONS:
-            head.path, head.raw_path, head.query_string = "*", head.target, NO_BYTES
+            put_resource(head, target, NO_BYTES)
+            put(head, AUTHORITY, None)
         else:
-            self.take_absolute_form(head)
+            self.put_absolute_form(head, target)
         return 0
 
-    cdef int take_authority_form(self, RequestHead head) except -1:
-        cdef bytes port = head.target.rpartition(b":")[2]
-        if not port.isdigit() or not is_authority(head.target, len(head.target)):
+    cdef int put_authority_form(self, head, bytes target) except -1:
+        cdef bytes port = target.rpartition(b":")[2]
+        if not port.isdigit() or not is_authority(target, len(target)):
             raise MalformedMessage("the target of CONNECT is not host:port", self.notes.target)
-        head.authority = head.target
-        head.path, head.raw_path, head.query_string = "", NO_BYTES, NO_BYTES
+        put_resource(head, NO_BYTES, NO_BYTES)
+        put(head, AUTHORITY, target)
         return 0
 
-    cdef int take_absolute_form(self, RequestHead head) except -1:
+    cdef int put_absolute_form(self, head, bytes target) except -1:
+        cdef bytes authority = authority_of(target)
         try:
-            url = parse_url(head.target)
+            url = parse_url(target)
         except InvalidURL:
             url = None
         if url is None or url.host is None or url.schema is None or url.schema.lower() not in (b"http", b"https"):
             raise MalformedMessage("the request target is in no form of RFC 9112", self.notes.target)
         # Userinfo in an http URI is an error (RFC 9110 section 4.2.4).
-        head.authority = authority_of(head.target)
-        if not is_authority(head.authority, len(head.authority)):
+        if not is_authority(authority, len(authority)):
             raise MalformedMessage("a bad authority in the request target", self.notes.target)
-        head.raw_path = url.path or b"/"
-        head.query_string = url.query or NO_BYTES
-        head.path = decode_path(head.raw_path, len(head.raw_path))
+        put_resource(head, url.path or b"/", url.query or NO_BYTES)
+        put(head, AUTHORITY, authority)
         return 0
 
     # -- Rules that llhttp leaves open
@@ -424,29 +427,29 @@ cdef class RequestParser:
             raise MalformedMessage("more than one space in the request line", self.notes.target)
         return 0
 
-    cdef int check_host(self, const char *base, Special *special, RequestHead head) except -1:
+    cdef int check_host(self, list headers, Special *special, bint is_1_1) except -1:
         """RFC 9112 section 3.2: one valid Host, and none only before 1.1."""
         cdef Field *field
         cdef bytes host
         if special.host_count == 0:
-            if head.http_version is HTTP_1_1:
+            if is_1_1:
                 raise MalformedMessage("no Host", self.parsed)
             return 0
         field = &self.notes.fields[special.host]
         if special.host_count > 1:
             raise MalformedMessage("more than one Host", field.name)
-        host = (<tuple> head.headers[special.host])[1]
+        host = (<tuple> headers[special.host])[1]
         if not is_authority(host, PyBytes_GET_SIZE(host)):
             raise MalformedMessage("a bad Host", field.value)
         return 0
 
-    cdef int check_transfer_encoding(self, RequestHead head, Special *special) except -1:
+    cdef int check_transfer_encoding(self, list headers, Special *special, bint is_1_1) except -1:
         """RFC 9112 sections 6.1 and 6.3: ``chunked``, once and last, and nothing else is known here."""
         cdef list codings
         cdef uint32_t offset = self.notes.fields[special.transfer_encoding].value
-        if head.http_version is not HTTP_1_1:
+        if not is_1_1:
             raise MalformedMessage("Transfer-Encoding in HTTP/1.0", offset)
-        codings = [c.strip(b" \t").lower() for c in combined(head.headers, b"transfer-encoding").split(b",")]
+        codings = [c.strip(b" \t").lower() for c in combined(headers, b"transfer-encoding").split(b",")]
         if codings[len(codings) - 1] != b"chunked" or codings.count(b"chunked") > 1:
             raise MalformedMessage("Transfer-Encoding does not end in one chunked", offset)
         if len(codings) > 1:

@@ -2,12 +2,12 @@
 
 # Names that everyone sends need no new object: they are found by a hash of their length and their two ends.
 
-cdef enum NameId:
-    OTHER = 0
-    HOST = 1
-    TRANSFER_ENCODING = 2
-    EXPECT = 3
-    UPGRADE = 4
+# The names that have rules.
+cdef enum:
+    NAME_OTHER = 0
+    NAME_HOST = 1
+    NAME_TRANSFER_ENCODING = 2
+    NAME_EXPECT = 3
 
 cdef enum:
     NAME_SLOTS = 256
@@ -15,7 +15,7 @@ cdef enum:
 
 _KNOWN_NAMES = (
     # The first ones carry the ids above; the order of the others does not matter.
-    b"host", b"transfer-encoding", b"expect", b"upgrade",
+    b"host", b"transfer-encoding", b"expect",
     b"accept", b"accept-encoding", b"accept-language", b"access-control-request-headers",
     b"access-control-request-method", b"authorization", b"cache-control", b"connection", b"content-encoding",
     b"content-length", b"content-type", b"cookie", b"date", b"dnt", b"forwarded", b"from", b"if-match",
@@ -23,7 +23,8 @@ _KNOWN_NAMES = (
     b"priority", b"proxy-authorization", b"proxy-connection", b"range", b"referer", b"sec-ch-ua",
     b"sec-ch-ua-mobile", b"sec-ch-ua-platform", b"sec-fetch-dest", b"sec-fetch-mode", b"sec-fetch-site",
     b"sec-fetch-user", b"sec-websocket-extensions", b"sec-websocket-key", b"sec-websocket-protocol",
-    b"sec-websocket-version", b"te", b"traceparent", b"tracestate", b"trailer", b"upgrade-insecure-requests",
+    b"sec-websocket-version", b"te", b"traceparent", b"tracestate", b"trailer", b"upgrade",
+    b"upgrade-insecure-requests",
     b"user-agent", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-port", b"x-forwarded-proto",
     b"x-real-ip", b"x-request-id", b"x-requested-with",
 )
@@ -59,7 +60,7 @@ cdef int fill_tables() except -1:
             slot = (slot + 1) & (NAME_SLOTS - 1)
         # _KNOWN_NAMES lives as long as the module and keeps every name alive.
         known_names[slot] = KnownName(
-            text=name, size=len(name), id=i + 1 if i < UPGRADE else OTHER, name=<void *> name
+            text=name, size=len(name), id=i + 1 if i < NAME_EXPECT else NAME_OTHER, name=<void *> name
         )
     return 0
 
@@ -75,7 +76,7 @@ cdef bytes field_name(const char *at, size_t size, int *name_id):
     cdef size_t i
     cdef bytes name
     cdef uint8_t *text
-    name_id[0] = OTHER
+    name_id[0] = NAME_OTHER
     if size <= LONGEST_KNOWN_NAME:
         while known_names[slot].name != NULL:
             known = &known_names[slot]
@@ -108,13 +109,13 @@ cdef struct Special:
 
 
 cdef void note_special(Special *special, int name_id, uint32_t at) noexcept:
-    if name_id == HOST:
+    if name_id == NAME_HOST:
         special.host = at
         special.host_count += 1
-    elif name_id == EXPECT:
+    elif name_id == NAME_EXPECT:
         special.expect = at
         special.expect_count += 1
-    elif name_id == TRANSFER_ENCODING:
+    elif name_id == NAME_TRANSFER_ENCODING:
         special.transfer_encoding = at
 
 

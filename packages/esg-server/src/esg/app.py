@@ -164,9 +164,7 @@ def _call_factory(factory: Any, name: str) -> Any:
 
 def _check_asgi3(app: Any, name: str) -> None:
     if not callable(app):
-        raise StartupError(
-            f"{name} is no application: {type(app).__name__!r} objects cannot be called with scope, receive and send"
-        )
+        raise StartupError(f"{name} is no application: {type(app).__name__!r} objects cannot be called")
     if _takes(app, 3):
         return
     kind = _WSGI if _takes(app, 2) else _ASGI2 if _takes(app, 1) else None

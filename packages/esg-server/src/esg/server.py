@@ -131,7 +131,7 @@ class Server:
         app = make_app(self._target, factory=self.config.factory, name=self._name())
         self.lifespan = Lifespan(app, self.config.lifespan)
         if await _unless(self._exit, self.lifespan.startup()):
-            await self._listen(app)
+            await self._listen(app, self.lifespan)
 
     async def shutdown(self) -> None:
         """Stop accepting, finish what is running, stop the application."""
@@ -171,32 +171,31 @@ class Server:
         names = [sock.getsockname() for sock in self.sockets]
         self.addresses = [name[:2] for name in names if isinstance(name, tuple)]
 
-    async def _listen(self, app: ASGIApp) -> None:
-        assert self._loop is not None and self.lifespan is not None
-        self.context = context = self._make_context(app)
+    async def _listen(self, app: ASGIApp, lifespan: Lifespan) -> None:
+        loop = asyncio.get_running_loop()
+        self.context = context = self._make_context(app, lifespan)
         self._clock = Clock(context)
         self._clock.start()
         protocol = functools.partial(HTTPProtocol, context)
         for sock in self.sockets:
             try:
-                listener = await self._loop.create_server(protocol, sock=sock, backlog=self.config.backlog)
+                listener = await loop.create_server(protocol, sock=sock, backlog=self.config.backlog)
             except OSError as error:
-                await self.lifespan.shutdown()
+                await lifespan.shutdown()
                 raise sockets.cannot_listen(sockets.place(sock), error) from None
             self._listeners.append(listener)
         self.started = True
         places = ", ".join("http://" + sockets.place(sock) for sock in self.sockets)
         logger.info("ESG running on %s (Press CTRL+C to quit)", places)
 
-    def _make_context(self, app: ASGIApp) -> ServerContext:
-        assert self.lifespan is not None
+    def _make_context(self, app: ASGIApp, lifespan: Lifespan) -> ServerContext:
         # Made inside the lifespan's context, which it copies: requests see the variables set at startup.
-        return self.lifespan.context.run(
+        return lifespan.context.run(
             ServerContext,
             app,
             self.config,
-            loop=self._loop,
-            state=self.lifespan.state,
+            loop=asyncio.get_running_loop(),
+            state=lifespan.state,
             access_logger=logging.getLogger("esg.access") if self.config.access_log else None,
             error_logger=logger,
         )
@@ -211,6 +210,7 @@ class Server:
         context.closing = True
         for connection in list(context.connections):
             connection.shutdown()
+        await asyncio.sleep(0)  # Idle connections are lost in the next turn of the loop: nothing to announce.
         if not context.connections and not context.tasks:
             return
         what = "connections to close" if context.connections else "background tasks to complete"

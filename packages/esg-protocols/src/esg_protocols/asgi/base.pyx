@@ -1,4 +1,4 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, auto_pickle=False
+# cython: language_level=3, boundscheck=False, wraparound=False, auto_pickle=False, binding=False
 """The transport's side of a connection: writing, flow control, the deadline and the end."""
 
 # How long a client that is still sending may take to notice that it was answered and the connection is over.

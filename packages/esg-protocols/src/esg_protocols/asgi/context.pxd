@@ -21,6 +21,7 @@ cdef class ServerContext:
     # Whether a call of the app does nothing but make a coroutine
     cdef bint app_is_coroutine_function
     cdef dict task_options
+    cdef double keep_alive_seconds
     # Changed while it runs
     cdef public dict state
     cdef public bint closing

@@ -1,5 +1,8 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, auto_pickle=False
+# cython: language_level=3, boundscheck=False, wraparound=False, auto_pickle=False, binding=False
 """What a server lends its connections: the app, its state, the settings, counters, the time."""
+
+from cpython.contextvars cimport PyContext_Copy
+from cpython.object cimport PyObject_Call
 
 import asyncio
 import contextvars
@@ -36,6 +39,7 @@ cdef class ServerContext:
         self.access_logger = access_logger
         self.server_line = b"server: %s\r\n" % server_name if settings.server_header else b""
         self.date_line = b""
+        self.keep_alive_seconds = settings.timeout_keep_alive
         self.app_is_coroutine_function = is_coroutine_function(app)
         self.task_options = {"loop": loop}
         if HAS_EAGER_TASKS:
@@ -45,11 +49,11 @@ cdef class ServerContext:
 
     cdef object start_task(self, coroutine):
         """A task in a context of its own: a copy of the server's, so that nothing leaks from request to request."""
-        cdef object context = self.context.copy()
+        cdef object context = PyContext_Copy(self.context)
         if not HAS_TASK_CONTEXT:
             return context.run(Task, coroutine, loop=self.loop)
         self.task_options["context"] = context
-        return Task(coroutine, **self.task_options)
+        return PyObject_Call(Task, (coroutine,), self.task_options)
 
     cdef int forget_connection(self, connection) except -1:
         self.connections.discard(connection)

@@ -1,7 +1,5 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, auto_pickle=False
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, auto_pickle=False, binding=False
 """HTTP on an asyncio transport: the protocol reads and writes, an exchange is one request and its response."""
-
-from cpython.ref cimport PyObject
 
 from esg_protocols.asgi.base cimport StreamProtocol
 from esg_protocols.asgi.context cimport ServerContext
@@ -10,8 +8,8 @@ from esg_protocols.http1.connection cimport (
     READING_BODY, READING_DONE, READING_FAILED, WRITING_BODY, WRITING_DONE, WRITING_HEAD, WRITING_IDLE, HTTPConnection,
 )
 
-import asyncio
 import logging
+from asyncio import CancelledError
 from urllib.parse import quote
 
 from esg_parser import END, RequestHead
@@ -292,11 +290,15 @@ cdef class Exchange:
 
     cdef int end(self, task) except -1:
         """The application has returned or raised."""
-        cdef object error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        cdef object error
+        try:
+            error = task.exception()
+        except CancelledError as cancelled:
+            error = cancelled
         if error is None:
             if not self.responded and not self.disconnected:
                 self.miss()
-        elif not (self.disconnected and isinstance(error, (ClientDisconnected, asyncio.CancelledError))):
+        elif not (self.disconnected and isinstance(error, (ClientDisconnected, CancelledError))):
             self.blame(error)
         return 0
 
@@ -406,10 +408,10 @@ cdef class HTTPProtocol(StreamProtocol):
             elif type(event) is bytes:
                 self.exchange.add_body(<bytes> event)
             elif type(event) is request_head:
-                started = self.begin(event)
+                started = self.begin(<tuple> event)
         return started
 
-    cdef Exchange begin(self, head):
+    cdef Exchange begin(self, tuple head):
         cdef Exchange exchange = Exchange.__new__(Exchange)
         exchange.protocol = self
         exchange.connection = self.connection
@@ -427,7 +429,7 @@ cdef class HTTPProtocol(StreamProtocol):
     cdef list next_events(self):
         """Make ready for the next request; what of it was read already."""
         self.exchange = None
-        self.set_deadline(self.context.settings.timeout_keep_alive)
+        self.set_deadline(self.context.keep_alive_seconds)
         self.resume_reading()
         try:
             return self.connection.next_exchange()
@@ -454,7 +456,7 @@ cdef class HTTPProtocol(StreamProtocol):
             return self.finish(self.connection.read_state <= READING_BODY or self.connection.early is not None)
         if self.connection.read_state == READING_BODY:
             # The rest of the body is thrown away as it comes, for so long and so much (see discard).
-            self.set_deadline(self.context.settings.timeout_keep_alive)
+            self.set_deadline(self.context.keep_alive_seconds)
             return self.resume_reading()
         # Within ``run`` the loop there goes on with what is next. Elsewhere this is a step of some app's task: the next
         # request must not start inside it.

@@ -2,4 +2,4 @@
 
 
 cdef dict connection_scope(transport, str root_path)
-cdef dict http_scope(dict template, head, dict state)
+cdef dict http_scope(dict template, tuple head, dict state)

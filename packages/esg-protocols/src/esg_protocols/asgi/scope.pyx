@@ -1,42 +1,51 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, auto_pickle=False
+# cython: language_level=3, boundscheck=False, wraparound=False, auto_pickle=False, binding=False
 """The scope of an exchange (ASGI HTTP specification, "HTTP Connection Scope"), built here and nowhere else."""
+
+from esg_protocols.head cimport AUTHORITY, HEADERS, HTTP_VERSION, METHOD, PATH, QUERY_STRING, RAW_PATH
 
 import socket
 
 # The ASGI version and the newest HTTP specification that is kept: ``send`` raises OSError once the client has gone.
-ASGI_VERSIONS = {"version": "3.0", "spec_version": "2.4"}
+cdef dict ASGI_VERSIONS = {"version": "3.0", "spec_version": "2.4"}
+cdef str USUAL_VERSION = "1.1"
+cdef str USUAL_METHOD = "GET"
 
 
 cdef dict connection_scope(transport, str root_path):
-    """What is the same for every request of a connection, with a place for what is not.
+    """What is the same for every request of a connection, and a place for what is not.
 
-    The places are there so that a copy never has to grow.
+    The places are there so that a copy never has to grow, and hold what most requests say, which then stays.
     """
     return {
         "type": "http",
         "asgi": ASGI_VERSIONS.copy(),
-        "http_version": None,
+        "http_version": USUAL_VERSION,
         "server": server_address(transport),
         "client": client_address(transport),
         "scheme": "http" if transport.get_extra_info("sslcontext") is None else "https",
-        "method": None,
+        "method": USUAL_METHOD,
         "root_path": root_path,
         "path": None,
         "raw_path": None,
-        "query_string": None,
+        "query_string": b"",
         "headers": None,
     }
 
 
-cdef dict http_scope(dict template, head, dict state):
+cdef dict http_scope(dict template, tuple head, dict state):
     cdef dict scope = template.copy()
-    cdef object authority = head.authority
-    scope["http_version"] = head.http_version
-    scope["method"] = head.method
-    scope["path"] = head.path
-    scope["raw_path"] = head.raw_path
-    scope["query_string"] = head.query_string
-    scope["headers"] = head.headers if authority is None else with_host(head.headers, authority)
+    if head[HTTP_VERSION] is not USUAL_VERSION:
+        scope["http_version"] = head[HTTP_VERSION]
+    if head[METHOD] is not USUAL_METHOD:
+        scope["method"] = head[METHOD]
+    scope["path"] = head[PATH]
+    scope["raw_path"] = head[RAW_PATH]
+    if <bytes> head[QUERY_STRING]:
+        scope["query_string"] = head[QUERY_STRING]
+    if head[AUTHORITY] is None:
+        scope["headers"] = head[HEADERS]
+    else:
+        scope["headers"] = with_host(head[HEADERS], head[AUTHORITY])
     if state is not None:
         scope["state"] = state.copy()
     return scope

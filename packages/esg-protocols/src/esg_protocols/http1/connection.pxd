@@ -27,7 +27,7 @@ cdef class HTTPConnection:
     cdef object feed
     cdef list early
     # The request
-    cdef readonly object request
+    cdef readonly tuple request
     cdef bint answers_head
     cdef bint version_1_1
     cdef bint awaits_continue
@@ -41,7 +41,7 @@ cdef class HTTPConnection:
     cpdef receive_eof(self)
     cpdef list next_exchange(self)
     cdef int step_read(self, int event) except -1
-    cdef int begin_exchange(self, head) except -1
+    cdef int begin_exchange(self, tuple head) except -1
 
     # -- Writing
     cdef int start_response(self, status, headers, bytes date) except -1

@@ -1,4 +1,4 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, auto_pickle=False
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, auto_pickle=False, binding=False
 """One HTTP/1.1 connection as a server sees it, without I/O.
 
 The tables of :mod:`esg_protocols.http1.states` say what may happen; this module does it.
@@ -7,6 +7,7 @@ The tables of :mod:`esg_protocols.http1.states` say what may happen; this module
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdlib cimport free
 
+from esg_protocols.head cimport EXPECT_CONTINUE, HTTP_VERSION, KEEP_ALIVE, METHOD
 from esg_protocols.http1.serialize cimport (
     BY_LENGTH, CHUNKED, NO_BODY, append, append_bytes, append_chunk_size, append_head, status_line, take,
 )
@@ -117,17 +118,18 @@ cdef class HTTPConnection:
                 self.awaits_continue = False
                 self.step_read(READ_DATA)
             elif type(event) is request_head:
-                self.begin_exchange(event)
+                self.begin_exchange(<tuple> event)
         return events
 
-    cdef int begin_exchange(self, head) except -1:
+    cdef int begin_exchange(self, tuple head) except -1:
         self.step_read(READ_HEAD)
         self.step_write(WRITE_REQUEST)
         self.request = head
-        self.answers_head = head.method == "HEAD"
-        self.version_1_1 = head.http_version == "1.1"
-        self.awaits_continue = head.expect_continue
-        self.response.close = self.response.close or not head.keep_alive
+        self.answers_head = <str> head[METHOD] == "HEAD"
+        self.version_1_1 = <str> head[HTTP_VERSION] != "1.0"
+        self.awaits_continue = head[EXPECT_CONTINUE] is True
+        if head[KEEP_ALIVE] is not True:
+            self.response.close = True
         return 0
 
     cpdef receive_eof(self):
