@@ -9,11 +9,10 @@ over the notes, and the rules that llhttp leaves open (RFC 9112 and 9110) are ch
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.list cimport PyList_New, PyList_SET_ITEM
 from cpython.ref cimport Py_INCREF
-from cpython.tuple cimport PyTuple_New
 from cpython.unicode cimport PyUnicode_DecodeLatin1
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
-from libc.string cimport memchr, memcpy, memset
+from libc.string cimport memchr, memcmp, memcpy, memset
 
 from esg_parser.llhttp cimport (
     F_CHUNKED, F_CONNECTION_UPGRADE, F_CONTENT_LENGTH, F_TRANSFER_ENCODING, F_UPGRADE, HPE_INVALID_CONSTANT,
@@ -31,6 +30,7 @@ from esg_parser.events import END, RequestHead, Trailers
 from esg_parser.url import InvalidURL, parse_url
 
 
+cdef object valid_host = None  # the field that was checked last; it is mostly the same one
 cdef object end_of_message = END  # no look-up by name for every message
 
 
@@ -84,6 +84,10 @@ cdef int put_resource(head, bytes raw_path, bytes query) except -1:
     put(head, PATH, decode_path(PyBytes_AS_STRING(raw_path), PyBytes_GET_SIZE(raw_path)))
     put(head, QUERY_STRING, query)
     return 0
+
+
+cdef inline bint is_bodiless(Notes *notes) noexcept:
+    return notes.piece_count == 0 and notes.field_count == notes.head_fields
 
 
 cdef bint is_unknown_method(char at, uint64_t offset) noexcept:
@@ -183,32 +187,40 @@ cdef class RequestParser:
         cdef Notes *notes = &self.notes
         cdef const char *at = PyBytes_AS_STRING(read) + start
         cdef const char *end = PyBytes_AS_STRING(read) + PyBytes_GET_SIZE(read)
-        cdef list events = []
+        cdef object head = None
+        cdef list events
         if notes.message_done:
             self.begin()
         if self.parsed == 0:
             at = self.skip_line_ends(at, end)
         if at == end:
-            return events
+            return []
         if not notes.head_done:
             at += self.parse_head(at, end - at)
             if not notes.head_done:
-                return events
-            events.append(self.make_head(notes.origin))
+                return []
+            head = self.make_head(notes.origin)
         if at < end and not notes.message_done:
             at += self.run(at, end - at)
+        if notes.message_done and at < end:
+            self.rest = read
+            self.rest_from = at - PyBytes_AS_STRING(read)
+        if head is not None and notes.message_done and not self.head and is_bodiless(notes):
+            return [head, end_of_message]  # what most reads are
+        events = [] if head is None else [head]
+        self.add_body_events(events, read)
+        return events
+
+    cdef int add_body_events(self, list events, bytes read) except -1:
+        cdef Notes *notes = &self.notes
         if notes.piece_count:
             events.append(self.make_body(read))
-        if self.head != NULL:
-            self.drop_head()
+        self.drop_head()
         if notes.message_done:
             if notes.field_count > notes.head_fields:
                 events.append(Trailers(self.make_fields(notes.trailers, notes.head_fields, notes.field_count, NULL)))
             events.append(end_of_message)
-            if at < end:
-                self.rest = read
-                self.rest_from = at - PyBytes_AS_STRING(read)
-        return events
+        return 0
 
     cdef const char *skip_line_ends(self, const char *at, const char *end) except NULL:
         # An empty line before a request is skipped (RFC 9112 section 2.2); a lone CR or LF is not one.
@@ -317,34 +329,33 @@ cdef class RequestParser:
 
     cdef list make_fields(self, const char *base, uint32_t first, uint32_t end_field, Special *special):
         """The fields as tuples; with ``special`` note those that have rules."""
-        cdef Notes *notes = &self.notes
         cdef list headers = PyList_New(end_field - first)
         cdef Field *field
-        cdef bytes name, value
+        cdef KnownName *known
         cdef tuple pair
         cdef const char *at
         cdef const char *end
-        cdef int name_id
         cdef uint32_t i
         for i in range(end_field - first):
-            field = &notes.fields[first + i]
-            name = field_name(base + field.name, field.name_end - field.name, &name_id)
+            field = &self.notes.fields[first + i]
             # Whitespace round a value is not part of it (RFC 9110 section 5.5).
             at, end = base + field.value, base + field.value_end
             while at < end and (at[0] == c" " or at[0] == c"\t"):
                 at += 1
             while end > at and ((end - 1)[0] == c" " or (end - 1)[0] == c"\t"):
                 end -= 1
-            value = PyBytes_FromStringAndSize(at, end - at)
-            pair = PyTuple_New(2)
-            Py_INCREF(name)
-            PyTuple_SET_ITEM(pair, 0, name)
-            Py_INCREF(value)
-            PyTuple_SET_ITEM(pair, 1, value)
+            known = known_name(<const uint8_t *> base + field.name, field.name_end - field.name)
+            if known == NULL:
+                name = lower_case(<const uint8_t *> base + field.name, field.name_end - field.name)
+                pair = (name, PyBytes_FromStringAndSize(at, end - at))
+            elif known.repeats and end - at <= LONGEST_KEPT_VALUE:
+                pair = repeated_field(known, at, end - at)
+            else:
+                pair = (<bytes> known.name, PyBytes_FromStringAndSize(at, end - at))
+            if known != NULL and known.id != NAME_OTHER and special != NULL:
+                note_special(special, known.id, i)
             Py_INCREF(pair)
             PyList_SET_ITEM(headers, i, pair)
-            if name_id != NAME_OTHER and special != NULL:
-                note_special(special, name_id, i)
         return headers
 
     cdef bytes make_body(self, bytes read):
@@ -430,6 +441,7 @@ cdef class RequestParser:
     cdef int check_host(self, list headers, Special *special, bint is_1_1) except -1:
         """RFC 9112 section 3.2: one valid Host, and none only before 1.1."""
         cdef Field *field
+        cdef object pair
         cdef bytes host
         if special.host_count == 0:
             if is_1_1:
@@ -438,9 +450,13 @@ cdef class RequestParser:
         field = &self.notes.fields[special.host]
         if special.host_count > 1:
             raise MalformedMessage("more than one Host", field.name)
-        host = (<tuple> headers[special.host])[1]
-        if not is_authority(host, PyBytes_GET_SIZE(host)):
-            raise MalformedMessage("a bad Host", field.value)
+        global valid_host
+        pair = headers[special.host]
+        if pair is not valid_host:
+            host = (<tuple> pair)[1]
+            if not is_authority(host, PyBytes_GET_SIZE(host)):
+                raise MalformedMessage("a bad Host", field.value)
+            valid_host = pair
         return 0
 
     cdef int check_transfer_encoding(self, list headers, Special *special, bint is_1_1) except -1:

@@ -13,26 +13,28 @@ cdef enum:
     NAME_SLOTS = 256
     LONGEST_KNOWN_NAME = 32
 
-_KNOWN_NAMES = (
-    # The first ones carry the ids above; the order of the others does not matter.
-    b"host", b"transfer-encoding", b"expect",
-    b"accept", b"accept-encoding", b"accept-language", b"access-control-request-headers",
-    b"access-control-request-method", b"authorization", b"cache-control", b"connection", b"content-encoding",
-    b"content-length", b"content-type", b"cookie", b"date", b"dnt", b"forwarded", b"from", b"if-match",
-    b"if-modified-since", b"if-none-match", b"if-range", b"if-unmodified-since", b"keep-alive", b"origin", b"pragma",
-    b"priority", b"proxy-authorization", b"proxy-connection", b"range", b"referer", b"sec-ch-ua",
-    b"sec-ch-ua-mobile", b"sec-ch-ua-platform", b"sec-fetch-dest", b"sec-fetch-mode", b"sec-fetch-site",
-    b"sec-fetch-user", b"sec-websocket-extensions", b"sec-websocket-key", b"sec-websocket-protocol",
-    b"sec-websocket-version", b"te", b"traceparent", b"tracestate", b"trailer", b"upgrade",
-    b"upgrade-insecure-requests",
-    b"user-agent", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-port", b"x-forwarded-proto",
-    b"x-real-ip", b"x-request-id", b"x-requested-with",
+_NAMES_WITH_RULES = (b"host", b"transfer-encoding", b"expect")  # in the order of their numbers above
+# Names whose values say what a client or a server is, not who asks for what: the same few come again and again.
+_NAMES_THAT_REPEAT = (
+    b"host", b"accept", b"accept-encoding", b"accept-language", b"cache-control", b"connection", b"content-type",
+    b"dnt", b"keep-alive", b"origin", b"pragma", b"priority", b"sec-ch-ua", b"sec-ch-ua-mobile",
+    b"sec-ch-ua-platform", b"sec-fetch-dest", b"sec-fetch-mode", b"sec-fetch-site", b"sec-fetch-user",
+    b"sec-websocket-extensions", b"sec-websocket-version", b"te", b"upgrade", b"upgrade-insecure-requests",
+    b"user-agent", b"via", b"x-forwarded-host", b"x-forwarded-port", b"x-forwarded-proto", b"x-requested-with",
+)
+_OTHER_KNOWN_NAMES = (
+    b"transfer-encoding", b"expect", b"access-control-request-headers", b"access-control-request-method",
+    b"authorization", b"content-encoding", b"content-length", b"cookie", b"date", b"forwarded", b"from", b"if-match",
+    b"if-modified-since", b"if-none-match", b"if-range", b"if-unmodified-since", b"proxy-authorization",
+    b"proxy-connection", b"range", b"referer", b"sec-websocket-key", b"sec-websocket-protocol", b"traceparent",
+    b"tracestate", b"trailer", b"x-forwarded-for", b"x-real-ip", b"x-request-id",
 )
 
 cdef struct KnownName:
     const char *text
     uint8_t size
     uint8_t id
+    bint repeats
     void *name
 
 cdef KnownName known_names[NAME_SLOTS]
@@ -54,38 +56,36 @@ cdef int fill_tables() except -1:
         lower[i] = i + 32 if c"A" <= i <= c"Z" else i
         is_token[i] = chr(i).isalnum() and i < 128 or i in b"!#$%&'*+-.^_`|~"
         is_host[i] = chr(i).isalnum() and i < 128 or i in b"-._~!$&'()*+,;="
-    for i, name in enumerate(_KNOWN_NAMES):
+    for name in _NAMES_THAT_REPEAT + _OTHER_KNOWN_NAMES:
         slot = name_slot(<const uint8_t *> <const char *> name, len(name))
         while known_names[slot].name != NULL:
             slot = (slot + 1) & (NAME_SLOTS - 1)
-        # _KNOWN_NAMES lives as long as the module and keeps every name alive.
+        # The tuples above live as long as the module and keep every name alive.
         known_names[slot] = KnownName(
-            text=name, size=len(name), id=i + 1 if i < NAME_EXPECT else NAME_OTHER, name=<void *> name
+            text=name, size=len(name), id=NAME_OTHER, repeats=name in _NAMES_THAT_REPEAT, name=<void *> name
         )
+        if name in _NAMES_WITH_RULES:
+            known_names[slot].id = _NAMES_WITH_RULES.index(name) + 1
     return 0
 
 
 fill_tables()
 
 
-cdef bytes field_name(const char *at, size_t size, int *name_id):
-    """The name in lower case, as a shared object if it is a known one."""
-    cdef const uint8_t *raw = <const uint8_t *> at
+cdef inline KnownName *known_name(const uint8_t *raw, size_t size) noexcept nogil:
     cdef unsigned int slot = name_slot(raw, size)
-    cdef KnownName *known
-    cdef size_t i
-    cdef bytes name
-    cdef uint8_t *text
-    name_id[0] = NAME_OTHER
     if size <= LONGEST_KNOWN_NAME:
         while known_names[slot].name != NULL:
-            known = &known_names[slot]
-            if known.size == size and same_letters(raw, known.text, size):
-                name_id[0] = known.id
-                return <bytes> known.name
+            if known_names[slot].size == size and same_letters(raw, known_names[slot].text, size):
+                return &known_names[slot]
             slot = (slot + 1) & (NAME_SLOTS - 1)
-    name = PyBytes_FromStringAndSize(NULL, size)
-    text = <uint8_t *> PyBytes_AS_STRING(name)
+    return NULL
+
+
+cdef bytes lower_case(const uint8_t *raw, size_t size):
+    cdef bytes name = PyBytes_FromStringAndSize(NULL, size)
+    cdef uint8_t *text = <uint8_t *> PyBytes_AS_STRING(name)
+    cdef size_t i
     for i in range(size):
         text[i] = lower[raw[i]]
     return name
@@ -185,3 +185,39 @@ cdef bytes authority_of(bytes url):
 cdef bytes combined(list headers, bytes name):
     """The values of one field, joined as RFC 9110 section 5.3 says."""
     return b", ".join([pair[1] for pair in headers if pair[0] == name])
+
+
+# -- Fields that repeat ----------------------------------------------------------------------------------------------
+# The last field seen for a hash, shared by all parsers: what clients send with every request is made once. Nothing that
+# tells one person from another is kept here (see the names above), and it never grows: bench/micro/fields.py.
+
+cdef enum:
+    FIELD_SLOTS = 512
+    LONGEST_KEPT_VALUE = 160
+
+cdef list kept_fields = [None] * FIELD_SLOTS
+
+
+cdef inline size_t field_slot(KnownName *known, const char *value, size_t size) noexcept nogil:
+    cdef uint64_t first = 0
+    cdef uint64_t last = 0
+    cdef uint64_t mixed
+    memcpy(&first, value, min(size, 8))
+    memcpy(&last, value + size - min(size, 8), min(size, 8))
+    mixed = (first ^ (last * <uint64_t> 0x9E3779B97F4A7C15)) + size * 31 + <size_t> known
+    mixed *= <uint64_t> 0xD6E8FEB86659FD93
+    return <size_t> (mixed >> 40) & (FIELD_SLOTS - 1)
+
+
+cdef tuple repeated_field(KnownName *known, const char *value, size_t size):
+    """The field as a tuple: the one made before if it was the same."""
+    cdef size_t slot = field_slot(known, value, size)
+    cdef object kept = kept_fields[slot]
+    cdef bytes old
+    if kept is not None and <void *> (<tuple> kept)[0] == known.name:
+        old = <bytes> (<tuple> kept)[1]
+        if <size_t> PyBytes_GET_SIZE(old) == size and memcmp(PyBytes_AS_STRING(old), value, size) == 0:
+            return <tuple> kept
+    kept = (<bytes> known.name, PyBytes_FromStringAndSize(value, size))
+    kept_fields[slot] = kept
+    return <tuple> kept

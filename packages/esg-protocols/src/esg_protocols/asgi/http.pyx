@@ -1,11 +1,15 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, auto_pickle=False, binding=False
 """HTTP on an asyncio transport: the protocol reads and writes, an exchange is one request and its response."""
 
+from cpython.ref cimport PyObject
+from cpython.unicode cimport PyUnicode_DATA, PyUnicode_GET_LENGTH
+from libc.string cimport memcmp
+
 from esg_protocols.asgi.base cimport StreamProtocol
 from esg_protocols.asgi.context cimport ServerContext
 from esg_protocols.asgi.scope cimport connection_scope, http_scope
 from esg_protocols.http1.connection cimport (
-    READING_BODY, READING_DONE, READING_FAILED, WRITING_BODY, WRITING_DONE, WRITING_HEAD, WRITING_IDLE, HTTPConnection,
+    READING_BODY, READING_CLOSED, READING_DONE, WRITING_BODY, WRITING_DONE, WRITING_HEAD, HTTPConnection,
 )
 
 import logging
@@ -23,11 +27,26 @@ cdef str START = "http.response.start"
 cdef str BODY = "http.response.body"
 cdef int INFO = logging.INFO
 
+
+cdef extern from "Python.h":
+    Py_ssize_t Py_REFCNT(PyObject *)
+    bint PyUnicode_IS_COMPACT_ASCII(object)
+
+
 cdef enum:
     # Pipelined requests answered in one go before the loop gets a turn.
     LONGEST_RUN = 16
     # Body bytes that are read and thrown away once the answer is out, to keep the connection; more costs it.
     MOST_DISCARDED = 262144
+
+
+cdef inline bint is_word(kind, str word) noexcept:
+    """``kind == word`` for ASCII words, which are not the same object in every module: bench/micro/words.py."""
+    if type(kind) is not str or PyUnicode_GET_LENGTH(kind) != PyUnicode_GET_LENGTH(word):
+        return False
+    return PyUnicode_IS_COMPACT_ASCII(kind) and not memcmp(
+        PyUnicode_DATA(kind), PyUnicode_DATA(word), PyUnicode_GET_LENGTH(word)
+    )
 
 
 # -- Awaitables ------------------------------------------------------------------------------------------------------
@@ -148,7 +167,9 @@ cdef class Exchange:
     # How it stands
     cdef bint responded
     cdef bint disconnected
-    cdef int status
+    # What the app calls; kept, so that an exchange can be used again with them
+    cdef object receive_method
+    cdef object send_method
 
     # -- The request
 
@@ -210,16 +231,45 @@ cdef class Exchange:
         self.protocol.write(self.connection.send_continue())
         return future
 
+    # -- Used again
+    # One exchange serves request after request of a connection, as long as no app keeps hold of it or of its methods:
+    # making it and them costs a tenth of a small request (bench/micro/exchange.py).
+
+    cdef bint renew(self) noexcept:
+        """Make ready for another request, unless somebody still holds on to the last one."""
+        # Two methods and the caller's variable refer to an exchange that is free, only it refers to them.
+        if (
+            self.task is not None
+            or self.send_method is None
+            or Py_REFCNT(<PyObject *> self) != 3
+            or Py_REFCNT(<PyObject *> self.send_method) != 1
+            or Py_REFCNT(<PyObject *> self.receive_method) != 1
+        ):
+            self.release()
+            return False
+        self.body = None
+        self.body_size = 0
+        self.body_complete = self.body_delivered = self.responded = self.disconnected = False
+        return True
+
+    cdef void release(self) noexcept:
+        """Give up the methods, which refer back to the exchange."""
+        self.receive_method = None
+        self.send_method = None
+
     # -- The application
 
     cdef int start(self) except -1:
         """Run the application in a task of its own. With eager tasks its first step is over when this returns."""
         cdef ServerContext context = self.protocol.context
         cdef object coroutine
+        if self.send_method is None:
+            self.receive_method = self.receive
+            self.send_method = self.send
         if context.app_is_coroutine_function:
-            coroutine = context.app(self.scope, self.receive, self.send)
+            coroutine = context.app(self.scope, self.receive_method, self.send_method)
         else:
-            coroutine = call_app(context.app, self.scope, self.receive, self.send)
+            coroutine = call_app(context.app, self.scope, self.receive_method, self.send_method)
         task = context.start_task(coroutine)
         if task.done():
             return self.end(task)
@@ -241,21 +291,20 @@ cdef class Exchange:
 
     def send(self, message):
         cdef dict fields = message if type(message) is dict else dict(message)
-        cdef object kind = fields["type"]
+        cdef object kind = fields.get("type")
         cdef HTTPConnection connection = self.connection
         cdef HTTPProtocol protocol = self.protocol
         if self.disconnected:
             raise ClientDisconnected("the client has gone")
         if self.responded:
             raise LocalProtocolError(f"{kind!r} sent after the response was complete")
-        if kind == START:
-            connection.start_response(fields["status"], fields.get("headers", ()), protocol.context.date_line)
-            self.status = fields["status"]
-            return DONE
-        if kind != BODY:
-            raise LocalProtocolError(f"{kind!r} is not a message of an HTTP response")
         if connection.write_state == WRITING_HEAD:
-            raise LocalProtocolError("'http.response.body' sent before 'http.response.start'")
+            if not is_word(kind, START):
+                raise LocalProtocolError(f"{kind!r} sent where 'http.response.start' is due")
+            connection.start_response(fields.get("status"), fields.get("headers", ()), protocol.context.date_line)
+            return DONE
+        if not is_word(kind, BODY):
+            raise LocalProtocolError(f"{kind!r} sent where 'http.response.body' is due")
         try:
             data = connection.write_body(fields.get("body", NO_BYTES), fields.get("more_body", False))
         except LocalProtocolError as error:
@@ -318,7 +367,6 @@ cdef class Exchange:
         return self.refuse() if self.connection.write_state == WRITING_HEAD else self.cut()
 
     cdef int refuse(self) except -1:
-        self.status = 500
         self.responded = True
         self.body = None
         self.wake()
@@ -338,6 +386,7 @@ cdef class HTTPProtocol(StreamProtocol):
     cdef dict template
     # The exchange in work; the one before it may still run its app
     cdef Exchange exchange
+    cdef Exchange spare
     cdef bint running
     cdef Py_ssize_t read_buffer_size
     cdef Py_ssize_t discarded
@@ -356,7 +405,11 @@ cdef class HTTPProtocol(StreamProtocol):
     def connection_lost(self, error):
         if self.exchange is not None:
             self.exchange.disconnect()
+            self.exchange.release()
             self.exchange = None
+        if self.spare is not None:
+            self.spare.release()
+            self.spare = None
         StreamProtocol.connection_lost(self, error)
 
     def data_received(self, data):
@@ -388,15 +441,17 @@ cdef class HTTPProtocol(StreamProtocol):
         cdef int turns = 0
         cdef Exchange started
         self.running = True
-        while events:
-            started = self.take(events)
-            if started is not None:
-                started.start()
-            if not self.is_between() or self.lingering or self.lost:
-                break
-            turns += 1
-            events = self.next_events() if turns < LONGEST_RUN else self.go_on_later()
-        self.running = False
+        try:
+            while events:
+                started = self.take(events)
+                if started is not None:
+                    started.start()
+                if not self.is_between() or self.lingering or self.lost:
+                    break
+                turns += 1
+                events = self.next_events() if turns < LONGEST_RUN else self.go_on_later()
+        finally:
+            self.running = False
         return 0
 
     cdef Exchange take(self, list events):
@@ -412,9 +467,12 @@ cdef class HTTPProtocol(StreamProtocol):
         return started
 
     cdef Exchange begin(self, tuple head):
-        cdef Exchange exchange = Exchange.__new__(Exchange)
-        exchange.protocol = self
-        exchange.connection = self.connection
+        cdef Exchange exchange = self.spare
+        self.spare = None
+        if exchange is None or not exchange.renew():
+            exchange = Exchange.__new__(Exchange)
+            exchange.protocol = self
+            exchange.connection = self.connection
         exchange.scope = http_scope(self.template, head, self.context.state)
         self.exchange = exchange
         self.deadline = 0
@@ -428,14 +486,18 @@ cdef class HTTPProtocol(StreamProtocol):
 
     cdef list next_events(self):
         """Make ready for the next request; what of it was read already."""
+        self.spare = self.exchange
         self.exchange = None
         self.set_deadline(self.context.keep_alive_seconds)
         self.resume_reading()
         try:
-            return self.connection.next_exchange()
+            events = self.connection.next_exchange()
         except RemoteProtocolError as error:
             self.refuse(error)
             return []
+        if not events and self.connection.read_state == READING_CLOSED:
+            self.finish(False)
+        return events
 
     cdef list go_on_later(self):
         self.context.loop.call_soon(self.go_on, context=self.context.context)
@@ -451,7 +513,7 @@ cdef class HTTPProtocol(StreamProtocol):
             self.log_access(exchange)
         if self.lost:
             return 0
-        if self.connection.response.close or self.connection.read_state >= READING_DONE + 1:
+        if self.connection.response.close or self.connection.read_state >= READING_CLOSED:
             self.exchange = None
             return self.finish(self.connection.read_state <= READING_BODY or self.connection.early is not None)
         if self.connection.read_state == READING_BODY:
@@ -516,7 +578,7 @@ cdef class HTTPProtocol(StreamProtocol):
                 exchange.scope["method"],
                 full_path(exchange.scope),
                 exchange.scope["http_version"],
-                exchange.status,
+                self.connection.response.status,
             )
         return 0
 
@@ -540,6 +602,8 @@ cdef class HTTPProtocol(StreamProtocol):
             return
         if self.exchange is None:
             self.finish(False)
+        elif self.exchange.responded:
+            self.finish(True)
         else:
             self.connection.response.close = True
 

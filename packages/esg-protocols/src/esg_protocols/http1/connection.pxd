@@ -23,9 +23,10 @@ cdef class HTTPConnection:
     # What may happen next
     cdef int read_state
     cdef int write_state
-    # Input: the parser's feed, and bytes that came before their turn
+    # Input: the parser's feed, and what came before its turn
     cdef object feed
     cdef list early
+    cdef bint early_eof
     # The request
     cdef readonly tuple request
     cdef bint answers_head

@@ -133,18 +133,25 @@ cdef class HTTPConnection:
         return 0
 
     cpdef receive_eof(self):
-        if self.read_state < READING_CLOSED:
+        if self.read_state == READING_DONE:
+            # What was sent before it comes first.
+            self.early_eof = True
+        elif self.read_state < READING_CLOSED:
             self.step_read(READ_EOF)
 
     cpdef list next_exchange(self):
         cdef bytes early = NO_BYTES
+        cdef list events
         self.step_write(WRITE_NEXT)
         self.step_read(READ_NEXT)
         self.request = None
         if self.early is not None:
             early = b"".join(self.early)
             self.early = None
-        return self.receive_data(early)
+        events = self.receive_data(early)
+        if self.early_eof and self.read_state != READING_DONE:
+            self.step_read(READ_EOF)
+        return events
 
     cdef int step_read(self, int event) except -1:
         cdef int state = reading[self.read_state * READ_EVENTS + event]
@@ -234,6 +241,7 @@ cdef class HTTPConnection:
         cdef bytes text = HTTPStatus(status).phrase.encode()
         cdef bytes head = status_line(status) + self.server_line + date
         self.step_write(WRITE_REFUSAL)
+        self.response.status = status
         self.response.close = True
         head += b"content-type: text/plain; charset=utf-8\r\nconnection: close\r\n"
         head += b"content-length: %d\r\n\r\n" % len(text)

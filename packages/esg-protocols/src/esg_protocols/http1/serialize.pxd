@@ -19,6 +19,7 @@ cdef enum Framing:
 
 # What is known of a response once its head is written.
 cdef struct Response:
+    int status
     int framing
     int64_t remaining    # body bytes that Content-Length still promises
     bint close           # the connection ends with this response

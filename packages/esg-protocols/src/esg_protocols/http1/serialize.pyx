@@ -119,6 +119,7 @@ cdef int append_head(
         append_fields(out, response, headers, &seen, code == 204)
         append_framing(out, response, &seen, code, answers_head, version_1_1)
         append_defaults(out, response, &seen, server, date, version_1_1)
+        response.status = code
     except BaseException:
         out.size = start
         raise

@@ -59,10 +59,10 @@ READING: dict[tuple[Reading, ReadEvent], Reading] = {
     (Reading.BODY, ReadEvent.DATA): Reading.BODY,
     (Reading.BODY, ReadEvent.END): Reading.DONE,
     (Reading.DONE, ReadEvent.NEXT): Reading.HEAD,
-    # The end of the input: fine between requests and behind one, a truncation inside (RFC 9112 section 8).
+    # The end of the input: fine between requests, a truncation inside one (RFC 9112 section 8). Behind a request it
+    # waits, as bytes do, for the next exchange.
     (Reading.HEAD, ReadEvent.EOF): Reading.CLOSED,
     (Reading.BODY, ReadEvent.EOF): Reading.FAILED,
-    (Reading.DONE, ReadEvent.EOF): Reading.CLOSED,
     (Reading.HEAD, ReadEvent.ERROR): Reading.FAILED,
     (Reading.BODY, ReadEvent.ERROR): Reading.FAILED,
 }

@@ -1,0 +1,1 @@
+"""Programs that show what ESG serves, one each; docs/guide.md walks through them."""

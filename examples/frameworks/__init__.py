@@ -1,0 +1,1 @@
+"""The same application in several frameworks, each a package from the index."""
