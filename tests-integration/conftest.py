@@ -118,8 +118,8 @@ class Server(Process):
         self.port = int(line.split(" (")[0].rpartition(":")[2])
         self.url = f"http://127.0.0.1:{self.port}"
 
-    def connect(self) -> Wire:
-        return Wire(self.port)
+    def connect(self, *, receive_buffer: int = 0) -> Wire:
+        return Wire(self.port, receive_buffer=receive_buffer)
 
     def get(self, target: str) -> Answer:
         """One request on a connection of its own."""

@@ -1,7 +1,12 @@
-"""The measurement: every server once per round, round after round, so that a slow minute hits all alike."""
+"""The measurement: all servers are up, each gets a short window per round, and there are many rounds.
+
+A shared machine changes its speed from second to second. Windows of a second, one server right behind the other, make
+each ratio one of neighbours in time, and the median over the rounds leaves out those in which the speed changed.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -65,41 +70,46 @@ class Results:
 def measure(plan: Plan, log: Callable[[str], None]) -> Results:
     """All rounds. A server that fails is reported, loses its samples and is left out of the rounds after."""
     results = Results({server.name: [] for server in plan.servers})
-    for number in range(1, plan.rounds + 1):
-        for server in plan.servers:
-            if server.name in results.failures:
-                continue
-            try:
-                sample = _sample(plan, server, log)
-            except InvalidRun as error:
-                results.failures[server.name] = str(error)
-                del results.samples[server.name]
-                log(f"INVALID: {server.name}, round {number}: {error}")
-                continue
-            results.samples[server.name].append(sample)
-            log(f"round {number}/{plan.rounds}: {server.name} {sample.total:.2f} us, {sample.rate:.0f}/s")
+    with contextlib.ExitStack() as stack:
+        processes = [
+            stack.enter_context(ServerProcess(server, plan.pythons[server.name], plan.workload, plan.server_cpu))
+            for server in plan.servers
+        ]
+        for number in range(plan.rounds + 1):
+            for process in processes:
+                if process.server.name not in results.failures:
+                    _round(plan, process, number, results, log)
     return results
 
 
-def _sample(plan: Plan, server: Server, log: Callable[[str], None]) -> Sample:
-    with ServerProcess(server, plan.pythons[server.name], plan.workload, plan.server_cpu) as process:
-        try:
+def _round(plan: Plan, process: ServerProcess, number: int, results: Results, log: Callable[[str], None]) -> None:
+    """One window of one server; round 0 starts it and warms it up."""
+    name = process.server.name
+    try:
+        if number == 0:
             process.wait_ready()
-            return _measured(plan, process)
-        except InvalidRun:
-            log(f"--- output of {server.name}\n{process.output() or '(none)'}\n---")
-            raise
+            _load(plan, process, plan.warmup)
+            process.check_pinned()
+            return
+        sample = _measured(plan, process)
+    except InvalidRun as error:
+        log(f"--- output of {name}\n{process.output() or '(none)'}\n---")
+        log(f"INVALID: {name}, round {number}: {error}")
+        results.failures[name] = str(error)
+        results.samples.pop(name, None)
+        return
+    results.samples[name].append(sample)
+    log(f"round {number}/{plan.rounds}: {name} {sample.total:.2f} us, {sample.rate:.0f}/s")
+
+
+def _load(plan: Plan, process: ServerProcess, seconds: int) -> wrk.Load:
+    return wrk.run(plan.wrk, plan.workload, process.url, seconds, plan.client_cpu)
 
 
 def _measured(plan: Plan, process: ServerProcess) -> Sample:
-    def load(seconds: int) -> wrk.Load:
-        return wrk.run(plan.wrk, plan.workload, process.url, seconds, plan.client_cpu)
-
-    load(plan.warmup)
-    process.check_pinned()
     time.sleep(SETTLE)
     began, before, busy = time.monotonic(), cputime.snapshot(process.pid), cputime.busy(plan.server_cpu)
-    result = load(plan.seconds)
+    result = _load(plan, process, plan.seconds)
     time.sleep(SETTLE)
     after, busy = cputime.snapshot(process.pid), cputime.busy(plan.server_cpu) - busy
     window = time.monotonic() - began

@@ -211,6 +211,7 @@ async def leave_in_body(scope, receive, send):
 
 async def endless(scope, receive, send):
     """Send until that fails, and note how."""
+    await read_body(receive)
     await start(send)
     try:
         while True:

@@ -30,11 +30,10 @@ class Outcome(NamedTuple):
 
 
 def feed(parser, data):
-    """All events of one read, also those behind the first message."""
-    events = feed_once(parser, data)
+    """Yield all events of one read, also those behind the first message."""
+    yield from feed_once(parser, data)
     while parser.trailing_data:
-        events += feed_once(parser, b"")
-    return events
+        yield from feed_once(parser, b"")
 
 
 def feed_once(parser, data):
@@ -72,7 +71,7 @@ def feed_pieces(pieces: Iterable[bytes], **limits: int) -> Outcome:
     failure = None
     try:
         for piece in pieces:
-            events += feed(parser, piece)
+            events.extend(feed(parser, piece))
         parser.close()
     except ParserError as error:
         failure = Failure(error.status, type(error).__name__, error.offset)

@@ -294,8 +294,8 @@ class Client:
     async def nothing_more(self) -> None:
         """The connection is open and nothing is written to it."""
         await self.settle()
-        assert not self.received
         assert not self.ended
+        assert not self.received
 
     # -- What the server offers
 

@@ -41,7 +41,7 @@ cdef enum:
 
 
 cdef inline bint is_word(kind, str word) noexcept:
-    """``kind == word`` for ASCII words, which are not the same object in every module: bench/micro/words.py."""
+    """``kind == word`` for ASCII words, which are not the same object in every module: no hash, no general comparison."""
     if type(kind) is not str or PyUnicode_GET_LENGTH(kind) != PyUnicode_GET_LENGTH(word):
         return False
     return PyUnicode_IS_COMPACT_ASCII(kind) and not memcmp(
@@ -233,7 +233,7 @@ cdef class Exchange:
 
     # -- Used again
     # One exchange serves request after request of a connection, as long as no app keeps hold of it or of its methods:
-    # making it and them costs a tenth of a small request (bench/micro/exchange.py).
+    # making it and them is felt in a small request (bench/micro/exchange.py).
 
     cdef bint renew(self) noexcept:
         """Make ready for another request, unless somebody still holds on to the last one."""

@@ -1,0 +1,1 @@
+"""Small measurements: the proof for whatever is written oddly for speed."""

@@ -1,0 +1,223 @@
+"""Both tables, pair by pair, through a real connection; and the C numbers that stand for them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from enum import IntEnum
+from pathlib import Path
+
+import pytest
+from esg_protocols.errors import LocalProtocolError, RemoteProtocolError
+from esg_protocols.http1 import READING, WRITING, HTTPConnection, ReadEvent, Reading, WriteEvent, Writing
+
+SOURCE = Path(__file__).parents[1] / "src/esg_protocols/http1"
+GET = b"GET / HTTP/1.1\r\nHost: example\r\n\r\n"
+EXPECT = b"POST / HTTP/1.1\r\nHost: example\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n"
+POST = b"POST / HTTP/1.1\r\nHost: example\r\nContent-Length: 3\r\n\r\n"
+CHUNKED = b"POST / HTTP/1.1\r\nHost: example\r\nTransfer-Encoding: chunked\r\n\r\n"
+GARBAGE = b"\x00\r\n\r\n"
+
+Step = Callable[[HTTPConnection], object]
+
+
+def respond(connection: HTTPConnection) -> None:
+    connection.send_response(200, [(b"content-length", b"0")])
+    connection.send_body(b"")
+
+
+def fail_quietly(connection: HTTPConnection, data: bytes) -> None:
+    with pytest.raises(RemoteProtocolError):
+        connection.receive_data(data)
+
+
+# -- Writing ---------------------------------------------------------------------------------------------------------
+
+
+def writing_in(state: Writing) -> HTTPConnection:
+    connection = HTTPConnection()
+    if state in (Writing.HEAD, Writing.BODY, Writing.DONE):
+        connection.receive_data(EXPECT)
+    if state in (Writing.BODY, Writing.DONE):
+        connection.send_response(200, [(b"content-length", b"0")])
+    if state is Writing.DONE:
+        connection.send_body(b"")
+        connection.receive_data(b"abc")
+    if state is Writing.CLOSED:
+        connection.close()
+    assert connection.writing is state
+    return connection
+
+
+WRITE_STEPS: dict[WriteEvent, Step] = {
+    WriteEvent.REQUEST: lambda c: c.receive_data(GET),
+    WriteEvent.INFORMATIONAL: lambda c: c.send_continue(),
+    WriteEvent.RESPONSE: lambda c: c.send_response(200, [(b"content-length", b"0")]),
+    WriteEvent.DATA: lambda c: c.send_body(b"", True),
+    WriteEvent.END: lambda c: c.send_body(b""),
+    WriteEvent.REFUSAL: lambda c: c.send_refusal(400),
+    WriteEvent.CLOSE: lambda c: c.close(),
+    WriteEvent.NEXT: lambda c: c.next_exchange(),
+}
+
+# Pairs that the connection settles without asking the table: nothing happens.
+QUIET_WRITES = {(state, WriteEvent.INFORMATIONAL) for state in Writing if state is not Writing.HEAD} | {
+    (Writing.CLOSED, WriteEvent.CLOSE),
+    # Reading does not come to a next head before writing is idle again: the bytes are kept or belong to the body.
+    (Writing.HEAD, WriteEvent.REQUEST),
+    (Writing.BODY, WriteEvent.REQUEST),
+    (Writing.DONE, WriteEvent.REQUEST),
+}
+
+
+@pytest.mark.parametrize("event", WriteEvent, ids=lambda event: event.name)
+@pytest.mark.parametrize("state", Writing, ids=lambda state: state.name)
+def test_writing(state: Writing, event: WriteEvent) -> None:
+    connection, step = writing_in(state), WRITE_STEPS[event]
+    if (state, event) in QUIET_WRITES:
+        assert (state, event) not in WRITING
+        step(connection)
+        assert connection.writing is state
+    elif (state, event) in WRITING:
+        step(connection)
+        assert connection.writing is WRITING[state, event]
+    else:
+        with pytest.raises(LocalProtocolError, match=f"when writing is {state.name}"):
+            step(connection)
+        assert connection.writing is state
+
+
+# -- Reading ---------------------------------------------------------------------------------------------------------
+
+
+def reading_in(state: Reading) -> HTTPConnection:
+    connection = HTTPConnection()
+    if state in (Reading.BODY, Reading.DONE):
+        connection.receive_data(CHUNKED)
+    if state is Reading.DONE:
+        connection.receive_data(b"0\r\n\r\n")
+        respond(connection)
+    if state is Reading.CLOSED:
+        connection.receive_data(GET)
+        respond(connection)
+        connection.receive_eof()
+    if state is Reading.FAILED:
+        connection.receive_data(CHUNKED)
+        respond(connection)
+        fail_quietly(connection, b"what?")
+    assert connection.reading is state
+    return connection
+
+
+READ_STEPS: dict[ReadEvent, Step] = {
+    ReadEvent.HEAD: lambda c: c.receive_data(CHUNKED),
+    ReadEvent.DATA: lambda c: c.receive_data(b"3\r\nabc\r\n"),
+    ReadEvent.END: lambda c: c.receive_data(b"0\r\n\r\n"),
+    ReadEvent.EOF: lambda c: c.receive_eof(),
+    ReadEvent.ERROR: lambda c: fail_quietly(c, GARBAGE),
+    ReadEvent.NEXT: lambda c: c.next_exchange(),
+}
+
+IGNORED = [ReadEvent.HEAD, ReadEvent.DATA, ReadEvent.END, ReadEvent.ERROR, ReadEvent.EOF]
+QUIET_READS = {
+    # Bytes behind a whole request are kept unparsed, whatever they are.
+    **{(Reading.DONE, event): "kept" for event in IGNORED if event is not ReadEvent.EOF},
+    # After the last request they are thrown away, and a second end says nothing new.
+    **{(state, event): "dropped" for state in (Reading.CLOSED, Reading.FAILED) for event in IGNORED},
+}
+
+# What the parser never says there: these bytes mean something else, or are an error.
+NOT_SAID = {
+    (Reading.HEAD, ReadEvent.DATA),
+    (Reading.HEAD, ReadEvent.END),
+    (Reading.BODY, ReadEvent.HEAD),
+}
+
+
+@pytest.mark.parametrize("event", ReadEvent, ids=lambda event: event.name)
+@pytest.mark.parametrize("state", Reading, ids=lambda state: state.name)
+def test_reading(state: Reading, event: ReadEvent) -> None:
+    connection, step = reading_in(state), READ_STEPS[event]
+    if (state, event) in NOT_SAID:
+        assert (state, event) not in READING
+        with pytest.raises(RemoteProtocolError):
+            step(connection)
+        assert connection.reading is READING[state, ReadEvent.ERROR]
+    elif (state, event) in QUIET_READS:
+        assert (state, event) not in READING
+        data: list[bytes] = []
+        if event not in (ReadEvent.ERROR, ReadEvent.EOF):
+            assert step(connection) == data
+        elif event is ReadEvent.ERROR:
+            assert connection.receive_data(GARBAGE) == data
+        else:
+            step(connection)
+        assert connection.reading is state
+    elif (state, event) in READING:
+        step(connection)
+        assert connection.reading is READING[state, event]
+    else:
+        before = connection.writing
+        with pytest.raises(LocalProtocolError):
+            step(connection)
+        assert connection.reading is state
+        assert connection.writing is before
+
+
+def test_next_exchange_while_the_body_comes_changes_nothing() -> None:
+    connection = HTTPConnection()
+    connection.receive_data(POST)
+    respond(connection)
+    with pytest.raises(LocalProtocolError):
+        connection.next_exchange()
+    assert (connection.reading, connection.writing) == (Reading.BODY, Writing.DONE)
+    connection.receive_data(b"abc")
+    assert connection.next_exchange() == []
+    assert (connection.reading, connection.writing) == (Reading.HEAD, Writing.IDLE)
+
+
+def test_kept_bytes_come_with_the_next_exchange() -> None:
+    connection = reading_in(Reading.DONE)
+    assert connection.receive_data(GET[:10]) == []
+    assert connection.receive_data(GET[10:]) == []
+    head, _ = connection.next_exchange()
+    assert head.path == "/"
+    assert (connection.reading, connection.writing) == (Reading.DONE, Writing.HEAD)
+
+
+# -- The tables themselves -------------------------------------------------------------------------------------------
+
+
+def test_every_state_but_the_first_is_reached() -> None:
+    assert set(READING.values()) == set(Reading)
+    assert set(WRITING.values()) == set(Writing)
+
+
+def test_the_last_states_are_left_by_nothing() -> None:
+    assert not [pair for pair in READING if pair[0] in (Reading.CLOSED, Reading.FAILED)]
+    assert not [pair for pair in WRITING if pair[0] is Writing.CLOSED]
+
+
+def constants(file: str, prefix: str) -> dict[str, int]:
+    found = re.findall(rf"^    {prefix}_(\w+) = (\d+)$", (SOURCE / file).read_text(), re.MULTILINE)
+    return {name: int(number) for name, number in found if name != "EVENTS"}
+
+
+@pytest.mark.parametrize(
+    ("file", "prefix", "enum"),
+    [
+        ("connection.pxd", "READING", Reading),
+        ("connection.pxd", "WRITING", Writing),
+        ("connection.pyx", "READ", ReadEvent),
+        ("connection.pyx", "WRITE", WriteEvent),
+    ],
+)
+def test_the_c_numbers_are_those_of_the_enums(file: str, prefix: str, enum: type[IntEnum]) -> None:
+    assert constants(file, prefix) == {member.name: member.value for member in enum}
+
+
+def test_the_c_arrays_are_large_enough() -> None:
+    text = (SOURCE / "connection.pyx").read_text()
+    assert int(re.findall(r"^    STATES = (\d+)$", text, re.MULTILINE)[0]) == len(Reading) == len(Writing)
+    assert int(re.findall(r"^    READ_EVENTS = (\d+)$", text, re.MULTILINE)[0]) == len(ReadEvent)
+    assert int(re.findall(r"^    WRITE_EVENTS = (\d+)$", text, re.MULTILINE)[0]) == len(WriteEvent)
