@@ -64,7 +64,7 @@ class Process:
         with self._news:
             self._news.wait_for(lambda: found() is not None or self._over, PATIENCE)
             line = found()
-        assert line is not None, f"{text!r} never came, only:\n" + "\n".join(self.lines[after:])
+        assert line is not None, f"{text!r} never came, only:\n{self.told(after)}"
         return line
 
     @contextlib.contextmanager
@@ -73,6 +73,10 @@ class Process:
         after = len(self.lines)
         yield
         self.wait_for(text, after)
+
+    def told(self, after: int = 0) -> str:
+        """What it printed, for messages: the end of it."""
+        return "\n".join(self.lines[after:][-60:])
 
     def signal(self, number: int) -> None:
         self.popen.send_signal(number)
@@ -131,13 +135,13 @@ class Server(Process):
         """Stop it as an operator would, and see that it ended well."""
         if self.popen.poll() is None:
             self.signal(signal.SIGTERM)
-            assert self.wait() == -signal.SIGTERM, "\n".join(self.lines)
+            assert self.wait() == -signal.SIGTERM, self.told()
         bad = [
             line for line in self.lines if line.startswith(("ERROR", "CRITICAL", "Traceback", "Exception"))
         ]
-        assert self.faults or not bad, "\n".join(self.lines)
+        assert self.faults or not bad, self.told()
         warned = [line for line in self.lines if "Warning:" in line or "never awaited" in line]
-        assert not warned, "\n".join(self.lines)
+        assert not warned, self.told()
 
 
 class Answer:
@@ -175,8 +179,12 @@ class Wire:
         self.socket.settimeout(PATIENCE)
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self.socket.connect(("127.0.0.1", port))
         self.buffer = b""
+        try:
+            self.socket.connect(("127.0.0.1", port))
+        except BaseException:
+            self.socket.close()
+            raise
 
     def __enter__(self) -> Wire:
         return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import select
 import socket
 import struct
@@ -29,12 +30,22 @@ def wire(server: Any) -> Any:
 @pytest.fixture
 def word(request: pytest.FixtureRequest) -> str:
     """A word of the test's own, for its gates and notes."""
-    return request.node.name.replace("[", "-").replace("]", "")
+    return re.sub(r"\W", "-", request.node.name)
 
 
 def noted(server: Any, word: str) -> Any:
     """What the application noted under a word, once it has."""
     return json.loads(server.get(f"/noted?{word}").body)
+
+
+def said_since(server: Any, after: int) -> list[str]:
+    """All that the server has printed since line ``after``; a bad request makes the last line of it."""
+    mark = len(server.lines)
+    with server.connect() as wire:
+        wire.send(b"mark\r\n\r\n")
+        assert wire.answer().status >= 400
+    server.wait_for("Invalid HTTP request received", mark)
+    return list(server.lines[after:])
 
 
 # -- Connections
@@ -295,6 +306,17 @@ def test_returns_in_the_middle_of_its_answer(server: Any, wire: Any) -> None:
         assert (answer.body, answer.complete, wire.is_over()) == (b"part", False, True)
 
 
+def test_work_behind_a_response_does_not_touch_the_next_exchange(server: Any, wire: Any, word: str) -> None:
+    wire.request(f"/late?{word}")
+    assert wire.answer().body == b"early"
+    wire.request("/echo", "POST", headers=("Content-Length: 8",))
+    wire.send(b"half")
+    server.get(f"/open?{word}")
+    assert noted(server, word) == ["http.disconnect", "refused", "refused"]
+    wire.send(b"half")
+    assert wire.answer().body == b"halfhalf"
+
+
 @pytest.mark.parametrize("path", ["/too-long", "/too-long-in-parts"])
 def test_more_than_its_content_length(server: Any, wire: Any, path: str) -> None:
     with server.says("The application's response was cut short"):
@@ -436,20 +458,50 @@ def test_truncated_body_is_not_complete(server: Any, wire: Any, word: str) -> No
     assert noted(server, word) == ["http.disconnect", "http.request"]
 
 
+@pytest.mark.parametrize("path", ["/endless", "/endless-wrapped"])
 @pytest.mark.parametrize("reset", [False, True])
-def test_send_fails_once_the_client_has_left(server: Any, wire: Any, word: str, reset: bool) -> None:
+def test_send_fails_once_the_client_has_left(
+    server: Any, wire: Any, word: str, path: str, reset: bool
+) -> None:
     after = len(server.lines)
-    wire.request(f"/endless?{word}")
+    wire.request(f"{path}?{word}")
     wire.head()
     if reset:
         wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     wire.socket.close()
     assert noted(server, word) == [True, "http.disconnect"]
-    # The application let the error pass, which is no fault of its own.
-    assert not [line for line in server.lines[after:] if "Traceback" in line]
+    # The application let the error pass, or raised its own because of it; neither is its fault.
+    assert not [line for line in said_since(server, after) if "Traceback" in line]
 
 
 # -- Flow control
+
+
+def drain(wire: Any) -> threading.Thread:
+    """Read all that comes, in a thread."""
+    thread = threading.Thread(target=wire.rest)
+    thread.start()
+    return thread
+
+
+def test_an_app_that_only_sends_leaves_others_their_turn(server: Any, wire: Any, word: str) -> None:
+    """Its client takes everything, so nothing makes it wait; still it must not have the loop for itself."""
+    wire.request(f"/torrent?{word}", close=True)
+    wire.head()
+    reading = drain(wire)
+    assert server.get(f"/open?{word}").body == b"open"
+    assert noted(server, word) == "open"
+    reading.join(20)
+
+
+def test_an_app_that_only_sends_learns_that_its_client_has_left(server: Any, wire: Any, word: str) -> None:
+    after = len(server.lines)
+    wire.request(f"/torrent?{word}")
+    wire.head()
+    wire.socket.close()
+    assert noted(server, word) == "gone"
+    # asyncio's transport says this for each write to a lost connection.
+    assert not [line for line in said_since(server, after) if "socket.send() raised" in line]
 
 
 def test_an_app_that_does_not_read_stops_the_upload(server: Any, wire: Any, word: str) -> None:

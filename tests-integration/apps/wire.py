@@ -170,6 +170,21 @@ async def noted(scope, receive, send):
     await answer(send, json.dumps(value).encode())
 
 
+async def late(scope, receive, send):
+    """Answer, wait for the gate, then do what is too late; note what comes of it."""
+    await read_body(receive)
+    await answer(send, b"early")
+    await gates[word_of(scope)].wait()
+    came = [(await receive())["type"]]
+    for message in ({"type": "http.response.start", "status": 200}, {"type": "http.response.body"}):
+        try:
+            await send(message)
+            came.append("sent")
+        except RuntimeError:
+            came.append("refused")
+    note(word_of(scope), came)
+
+
 async def stream(scope, receive, send):
     """One part now, one when the gate is open."""
     await start(send, headers=[(b"content-type", b"text/plain")])
@@ -222,6 +237,32 @@ async def endless(scope, receive, send):
         raise
 
 
+async def endless_wrapped(scope, receive, send):
+    """As Starlette does: an exception of its own in place of the server's."""
+    try:
+        await endless(scope, receive, send)
+    except OSError:
+        raise LookupError("the framework's own word for it")  # noqa: B904 - as Starlette
+
+
+async def torrent(scope, receive, send):
+    """Send small parts and wait for nothing else, until the gate is open or that fails; note which it was."""
+    await start(send)
+    why = "neither"
+    try:
+        for _ in range(300_000):
+            await more(send, b"part")
+            if gates[word_of(scope)].is_set():
+                why = "open"
+                break
+    except OSError:
+        why = "gone"
+        raise
+    finally:
+        note(word_of(scope), why)
+    await send({"type": "http.response.body"})
+
+
 async def large(scope, receive, send):
     """64 MiB in parts; once the client is behind, note how much was taken from us by then."""
     size, step, sent = 64 * KIB * KIB, 64 * KIB, 0
@@ -256,12 +297,15 @@ PATHS = {
     "/gate": gate,
     "/open": open_gate,
     "/noted": noted,
+    "/late": late,
     "/stream": stream,
     "/unread": unread,
     "/ignore": ignore,
     "/await-disconnect": await_disconnect,
     "/leave-in-body": leave_in_body,
     "/endless": endless,
+    "/endless-wrapped": endless_wrapped,
+    "/torrent": torrent,
     "/large": large,
 }
 

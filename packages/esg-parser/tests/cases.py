@@ -1,10 +1,11 @@
 """Cases written in Markdown: cases/*.md, as llhttp keeps its own.
 
-A case is a heading of the second level, which is its name; the section of the RFC; a fenced block with the bytes; and
-what comes of them. In the block the ends of lines and every byte that cannot be seen are written as escapes (``\\r``,
-``\\n``, ``\\t``, ``\\\\``, ``\\x00``): a line of the block ends with nothing that is not written there. What comes of it is
-``accepted`` or a status and the name of the error. Below it, what the first message must hold: a field of RequestHead,
-``body`` or ``trailers``, and with ``messages`` how many there are (1 if it is accepted and nothing is said).
+A case is a heading of the second level, which is its name; the section of the RFC; a fenced block with the
+bytes; and what comes of them. In the block the ends of lines and every byte that cannot be seen are written
+as escapes (``\\r``, ``\\n``, ``\\t``, ``\\\\``, ``\\x00``): a line of the block ends with nothing that is not
+written there. What comes of it is ``accepted`` or a status and the name of the error. Below it, what the
+first message must hold: a field of RequestHead, ``body`` or ``trailers``, and with ``messages`` how many
+there are (1 if it is accepted and nothing is said).
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from typing import Any, NamedTuple
 FOLDER = Path(__file__).parent / "cases"
 
 CASE = re.compile(
-    r"## (?P<name>.+)\n\n(?P<section>RFC \d+ section [\d.]+)\n\n```\n(?P<raw>(?s:.+?))\n```\n\n(?P<answer>.+)\n"
-    r"(?:\n(?P<facts>(?:- .+\n)+))?\Z"
+    r"## (?P<name>.+)\n\n(?P<section>RFC \d+ section [\d.]+)\n\n```\n(?P<raw>(?s:.+?))\n```\n\n"
+    r"(?P<answer>.+)\n(?:\n(?P<facts>(?:- .+\n)+))?\Z"
 )
 ESCAPE = re.compile(rb"\\(?:([rnt\\])|x([0-9a-f]{2}))")
 ESCAPED = {b"r": b"\r", b"n": b"\n", b"t": b"\t", b"\\": b"\\"}
@@ -34,8 +35,11 @@ class Case(NamedTuple):
     facts: dict[str, Any]
 
 
-def read_cases() -> Iterator[Case]:
+def read_cases(*files: str) -> Iterator[Case]:
+    """The cases of these files, of all without any."""
     for path in sorted(FOLDER.glob("*.md")):
+        if files and path.stem not in files:
+            continue
         for text in re.split(r"\n(?=## )", path.read_text(encoding="utf-8"))[1:]:
             match = CASE.match(text)
             assert match, f"{path.name}: this is not a case:\n{text}"

@@ -11,6 +11,7 @@ import asyncio
 import dataclasses
 import logging
 import socket
+import struct
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any
@@ -66,8 +67,8 @@ def judge(written: bytes, methods: list[str], *, eof: bool = False) -> tuple[lis
     """
     answers = []
     for method in methods:
-        if not written and eof:
-            raise Incomplete(f"{len(answers)} responses of {len(methods)}, then the end")
+        if not written:
+            raise Incomplete(f"{len(answers)} responses of {len(methods)}")
         answer, written = _judge_one(written, method, eof)
         answers.append(answer)
     return answers, written
@@ -79,7 +80,7 @@ def _judge_one(written: bytes, method: str, eof: bool) -> tuple[Answer, bytes]:
     client.send(h11.Request(method=method, target=target, headers=[("Host", "judge")]))
     client.send(h11.EndOfMessage())
     client.receive_data(written)
-    if eof and written:
+    if eof:
         client.receive_data(b"")
     answer: Answer | None = None
     informational: list[int] = []
@@ -168,6 +169,7 @@ class Wiring:
         else:
             client = FakeClient(self, self._protocol(), **options)
         client.protocol = self.protocols[-1]
+        client.app = self.clients[0].app if self.clients else None
         self.clients.append(client)
         return client
 
@@ -193,6 +195,7 @@ class Wiring:
         return taken
 
     async def close(self) -> None:
+        await self.settle()
         for client in self.clients:
             await client.close()
         if self._server is not None:
@@ -214,13 +217,14 @@ class Client:
 
     Attributes:
         wiring: the server.
+        app: the app, for a case that brings its own.
         protocol: the server's side of this connection.
-        methods: the methods of the requests whose responses are still to come.
     """
 
     protocol: HTTPProtocol
 
     def __init__(self, wiring: Wiring) -> None:
+        self.app: Any = None
         self.wiring = wiring
         self.context = wiring.context
         self.clock = wiring.clock
@@ -237,7 +241,11 @@ class Client:
         raise NotImplementedError
 
     async def leave(self) -> None:
-        """Break the connection off."""
+        """Break the connection off: the server sees a reset."""
+        raise NotImplementedError
+
+    async def hang_up(self) -> None:
+        """Go away in the ordinary way: the server sees the end of the input, as it does of a half close."""
         raise NotImplementedError
 
     async def close(self) -> None:
@@ -363,6 +371,9 @@ class FakeClient(Client):
     async def leave(self) -> None:
         self.transport.lose(ConnectionResetError())
 
+    async def hang_up(self) -> None:
+        self.transport.receive_eof()
+
     async def close(self) -> None:
         self.transport.lose()
 
@@ -414,7 +425,13 @@ class SocketClient(Client):
     async def send_eof(self) -> None:
         self._writer.write_eof()
 
+    async def hang_up(self) -> None:
+        self._writer.close()
+
     async def leave(self) -> None:
+        # Without lingering a close is a reset.
+        sock = self._writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._writer.transport.abort()
 
     async def close(self) -> None:
@@ -456,18 +473,25 @@ def run_on(loop: str, story: Coroutine[Any, Any, None]) -> None:
 
 
 async def story(app: Any, case: Case, way: str, settings: dict[str, Any], options: dict[str, Any]) -> None:
-    wiring = Wiring(app, way, settings, options)
+    async def app_of_the_case(scope: Any, receive: Any, send: Any) -> None:
+        await wiring.clients[0].app(scope, receive, send)
+
+    wiring = Wiring(app or app_of_the_case, way, settings, options)
     try:
         await asyncio.wait_for(case(await wiring.connect()), 3 * PATIENCE)
     finally:
         await wiring.close()
     assert not wiring.problems, wiring.problems
-    assert not wiring.errors, wiring.log()
+    for record in wiring.errors:
+        raise AssertionError(f"an error was logged: {record.getMessage()}") from (record.exc_info or (0, None))[1]
 
 
 def player(loop: str, way: str) -> Callable[..., None]:
     def play(app: Any, case: Case, *, settings: dict[str, Any] | None = None, **options: Any) -> None:
-        """Run a case against an app; ``options`` are those of ServerContext, and ``access_log``."""
+        """Run a case against an app, or the ``client.app`` that it sets.
+
+        ``options`` are those of ServerContext, and ``access_log``.
+        """
         run_on(loop, story(app, case, way, settings or {}, options))
 
     return play

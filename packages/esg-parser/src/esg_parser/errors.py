@@ -37,7 +37,7 @@ class ExpectationFailed(ParserError):
 
 
 class HeadTooLarge(ParserError):
-    """The head, its fields or the trailers pass a limit (RFC 6585 section 5)."""
+    """The head, its number of fields, or chunk lines and trailers pass a limit (RFC 6585 section 5)."""
 
     status = 431
 

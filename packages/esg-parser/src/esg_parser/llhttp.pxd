@@ -45,8 +45,10 @@ cdef extern from "llhttp.h" nogil:
     ctypedef enum llhttp_method_t:
         HTTP_CONNECT
         HTTP_OPTIONS
+        HTTP_QUERY  # the last one
 
     enum:
+        F_CONNECTION_CLOSE
         F_CONNECTION_UPGRADE
         F_CHUNKED
         F_UPGRADE

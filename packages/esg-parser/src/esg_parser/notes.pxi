@@ -16,7 +16,7 @@ cdef enum Refusal:
     REFUSE_VERSION
     REFUSE_TARGET
     REFUSE_FIELDS
-    REFUSE_TRAILERS
+    REFUSE_OVERHEAD
     REFUSE_EXTENSIONS
     REFUSE_MEMORY
 
@@ -40,6 +40,7 @@ cdef struct Notes:
     uint32_t field_room
     uint32_t head_fields  # those of the head; the others are trailers
     int open
+    uint64_t opened_at
     # Trailers are copied here as they come: they may start in one read and end in another.
     char *trailers
     uint32_t trailers_size
@@ -49,6 +50,8 @@ cdef struct Notes:
     uint32_t piece_count
     uint32_t piece_room
     size_t body_size
+    # Where the last body byte ended, or the head: what follows is chunk lines and trailers until there is another.
+    uint64_t body_end
     uint32_t extensions_size
     bint protocol_seen
     bint head_done
@@ -61,7 +64,7 @@ cdef struct Notes:
     # The limits.
     uint32_t max_target
     uint32_t max_fields
-    uint32_t max_trailers
+    uint32_t max_overhead
     uint32_t max_extensions
     Field first_fields[FIELDS_AT_FIRST]
     Piece first_pieces[PIECES_AT_FIRST]
@@ -71,6 +74,20 @@ cdef inline int refuse(Notes *notes, int why, const char *where) noexcept nogil:
     notes.refusal = why
     notes.refused_at = where - notes.origin
     return -1
+
+
+cdef inline bint is_overhead(Notes *notes, uint64_t offset) noexcept nogil:
+    """Whether chunk lines and trailers up to here are more than the limit lets come in one stretch."""
+    return notes.head_done and offset > notes.body_end + notes.max_overhead
+
+
+cdef int refuse_overhead(Notes *notes) noexcept nogil:
+    return refuse(notes, REFUSE_OVERHEAD, notes.origin + notes.body_end + notes.max_overhead)
+
+
+cdef uint32_t head_end(Notes *notes) noexcept nogil:
+    """Where the last field of the head ends, or the target of a head without fields."""
+    return notes.fields[notes.head_fields - 1].value_end if notes.head_fields else notes.target_end
 
 
 cdef int on_protocol(llhttp_t *parser, const char *at, size_t size) noexcept nogil:
@@ -103,8 +120,6 @@ cdef int on_url(llhttp_t *parser, const char *at, size_t size) noexcept nogil:
 cdef int open_field(Notes *notes, const char *at) noexcept nogil:
     cdef uint32_t room
     cdef Field *fields
-    if notes.field_count == notes.max_fields:
-        return refuse(notes, REFUSE_FIELDS, at)
     if notes.field_count == notes.field_room:
         room = notes.field_room * 2
         fields = <Field *> realloc(
@@ -119,6 +134,7 @@ cdef int open_field(Notes *notes, const char *at) noexcept nogil:
     memset(&notes.fields[notes.field_count], 0, sizeof(Field))
     notes.field_count += 1
     notes.open = OPEN_NAME
+    notes.opened_at = at - notes.origin
     return 0
 
 
@@ -126,8 +142,8 @@ cdef int keep_trailer(Notes *notes, const char *at, size_t size, uint32_t *start
     """Copy trailer bytes and tell where they went."""
     cdef uint32_t room
     cdef char *store
-    if notes.trailers_size + size > notes.max_trailers:
-        return refuse(notes, REFUSE_TRAILERS, at + (notes.max_trailers - notes.trailers_size))
+    if is_overhead(notes, at + size - notes.origin):
+        return refuse_overhead(notes)
     if notes.trailers_size + size > notes.trailers_room:
         room = 2 * (notes.trailers_size + size)
         store = <char *> realloc(notes.trailers, room)
@@ -175,7 +191,11 @@ cdef int on_header_value(llhttp_t *parser, const char *at, size_t size) noexcept
 
 
 cdef int on_header_value_complete(llhttp_t *parser) noexcept nogil:
-    (<Notes *> parser.data).open = OPEN_NONE
+    cdef Notes *notes = <Notes *> parser.data
+    notes.open = OPEN_NONE
+    # Only now: a field that is not even valid is refused for that, wherever the reads are cut.
+    if notes.field_count > notes.max_fields:
+        return refuse(notes, REFUSE_FIELDS, notes.origin + notes.opened_at)
     return 0
 
 
@@ -183,7 +203,9 @@ cdef int on_headers_complete(llhttp_t *parser) noexcept nogil:
     cdef Notes *notes = <Notes *> parser.data
     notes.head_done = True
     notes.head_fields = notes.field_count
-    notes.keep_alive = llhttp_should_keep_alive(parser)
+    notes.body_end = head_end(notes)
+    # Close wins over keep-alive (RFC 9112 section 9.3); llhttp looks only for keep-alive in HTTP/1.0.
+    notes.keep_alive = llhttp_should_keep_alive(parser) and not parser.flags & F_CONNECTION_CLOSE
     notes.content_length = parser.content_length
     notes.flags = parser.flags
     # The parser stops after every message, so an upgrade needs no other stop: whoever takes it up takes the
@@ -215,6 +237,10 @@ cdef int on_body(llhttp_t *parser, const char *at, size_t size) noexcept nogil:
             memcpy(pieces, notes.first_pieces, sizeof(notes.first_pieces))
         notes.pieces = pieces
         notes.piece_room = room
+    # A body of a known length comes in one stretch and has no overhead.
+    if parser.flags & F_CHUNKED and is_overhead(notes, at - notes.origin):
+        return refuse_overhead(notes)
+    notes.body_end = at + size - notes.origin
     notes.pieces[notes.piece_count].at = at
     notes.pieces[notes.piece_count].size = size
     notes.piece_count += 1
@@ -257,6 +283,7 @@ cdef void init_notes(Notes *notes) noexcept nogil:
     notes.piece_count = 0
     notes.body_size = 0
     notes.extensions_size = 0
+    notes.flags = 0
     notes.protocol_seen = notes.head_done = notes.message_done = False
 
 

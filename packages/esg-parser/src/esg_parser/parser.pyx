@@ -15,19 +15,20 @@ from libc.stdlib cimport free, realloc
 from libc.string cimport memchr, memcmp, memcpy, memset
 
 from esg_parser.llhttp cimport (
-    F_CHUNKED, F_CONNECTION_UPGRADE, F_CONTENT_LENGTH, F_TRANSFER_ENCODING, F_UPGRADE, HPE_INVALID_CONSTANT,
-    HPE_INVALID_METHOD, HPE_INVALID_URL, HPE_OK, HPE_PAUSED, HPE_PAUSED_H2_UPGRADE, HTTP_CONNECT, HTTP_OPTIONS,
+    F_CHUNKED, F_CONNECTION_CLOSE, F_CONNECTION_UPGRADE, F_CONTENT_LENGTH, F_TRANSFER_ENCODING, F_UPGRADE, HPE_INVALID_CONSTANT,
+    HPE_INVALID_METHOD, HPE_INVALID_URL, HPE_OK, HPE_PAUSED, HPE_PAUSED_H2_UPGRADE, HTTP_CONNECT, HTTP_OPTIONS, HTTP_QUERY,
     HTTP_REQUEST, llhttp_errno_t, llhttp_execute, llhttp_get_error_reason, llhttp_init, llhttp_method_name,
     llhttp_method_t, llhttp_reset, llhttp_set_lenient_version, llhttp_settings_init, llhttp_settings_t,
     llhttp_should_keep_alive, llhttp_t,
 )
+
+from ipaddress import IPv6Address
 
 from esg_parser.errors import (
     ExpectationFailed, HeadTooLarge, MalformedMessage, ParserError, TargetTooLong, UnsupportedFeature,
     UnsupportedVersion,
 )
 from esg_parser.events import END, RequestHead, Trailers
-from esg_parser.url import InvalidURL, parse_url
 
 
 cdef object valid_host = None  # the field that was checked last; it is mostly the same one
@@ -44,7 +45,7 @@ cdef extern from "Python.h":
 include "notes.pxi"
 include "rules.pxi"
 
-cdef list method_names = [llhttp_method_name(<llhttp_method_t> method).decode() for method in range(46)]
+cdef list method_names = [llhttp_method_name(<llhttp_method_t> method).decode() for method in range(HTTP_QUERY + 1)]
 cdef str HTTP_1_0 = "1.0"
 cdef str HTTP_1_1 = "1.1"
 
@@ -102,8 +103,8 @@ cdef refusal(Notes *notes):
         return TargetTooLong(f"the request target is longer than {notes.max_target} bytes", offset)
     if notes.refusal == REFUSE_FIELDS:
         return HeadTooLarge(f"more than {notes.max_fields} header fields", offset)
-    if notes.refusal == REFUSE_TRAILERS:
-        return HeadTooLarge(f"more than {notes.max_trailers} bytes of trailers", offset)
+    if notes.refusal == REFUSE_OVERHEAD:
+        return HeadTooLarge(f"more than {notes.max_overhead} bytes of chunk lines or trailers", offset)
     if notes.refusal == REFUSE_EXTENSIONS:
         return MalformedMessage(f"more than {notes.max_extensions} bytes of chunk extensions", offset)
     if notes.refusal == REFUSE_VERSION:
@@ -142,7 +143,7 @@ cdef class RequestParser:
         notes.max_fields = limit("max_headers", max_headers)
         notes.max_target = limit("max_target_size", max_target_size)
         notes.max_extensions = limit("max_extensions_size", max_extensions_size)
-        notes.max_trailers = self.max_head
+        notes.max_overhead = self.max_head
         init_notes(notes)
         llhttp_init(&self.llhttp, HTTP_REQUEST, &callbacks)
         llhttp_set_lenient_version(&self.llhttp, 1)  # on_version_complete judges it
@@ -270,6 +271,9 @@ cdef class RequestParser:
             if errno != HPE_PAUSED or not self.notes.message_done:
                 self.fail(errno, at, used, size)
         self.parsed += used
+        if self.notes.flags & F_CHUNKED and is_overhead(&self.notes, self.parsed):
+            refuse_overhead(&self.notes)
+            raise refusal(&self.notes)
         return used
 
     cdef void begin(self) noexcept:
@@ -413,17 +417,16 @@ cdef class RequestParser:
         return 0
 
     cdef int put_absolute_form(self, head, bytes target) except -1:
-        cdef bytes authority = authority_of(target)
-        try:
-            url = parse_url(target)
-        except InvalidURL:
-            url = None
-        if url is None or url.host is None or url.schema is None or url.schema.lower() not in (b"http", b"https"):
+        cdef bytes scheme, rest, authority, query
+        scheme, _, rest = target.partition(b"://")
+        if scheme.lower() not in (b"http", b"https"):
             raise MalformedMessage("the request target is in no form of RFC 9112", self.notes.target)
-        # Userinfo in an http URI is an error (RFC 9110 section 4.2.4).
+        rest, _, query = rest.partition(b"?")
+        authority, _, rest = rest.partition(b"/")
+        # Userinfo in an http URI is an error (RFC 9110 section 4.2.4), and so is having no host (section 4.2.1).
         if not is_authority(authority, len(authority)):
             raise MalformedMessage("a bad authority in the request target", self.notes.target)
-        put_resource(head, url.path or b"/", url.query or NO_BYTES)
+        put_resource(head, b"/" + rest, query)
         put(head, AUTHORITY, authority)
         return 0
 
@@ -445,7 +448,7 @@ cdef class RequestParser:
         cdef bytes host
         if special.host_count == 0:
             if is_1_1:
-                raise MalformedMessage("no Host", self.parsed)
+                raise MalformedMessage("no Host", head_end(&self.notes))
             return 0
         field = &self.notes.fields[special.host]
         if special.host_count > 1:
@@ -487,6 +490,8 @@ cdef class RequestParser:
         cdef str reason
         if self.notes.head_done and not self.head_made:
             self.make_head(self.notes.origin)
+        if self.notes.flags & F_CHUNKED and is_overhead(&self.notes, offset):
+            refuse_overhead(&self.notes)
         if self.notes.refusal:
             raise refusal(&self.notes)
         reason = llhttp_get_error_reason(&self.llhttp).decode("ascii", "replace")

@@ -146,16 +146,25 @@ cdef inline int hex_digit(char digit) noexcept nogil:
     return -1
 
 
+cdef Py_ssize_t end_of_ip_literal(const char *at, Py_ssize_t size) noexcept:
+    """Where the part after ``"[" IPv6address "]"`` begins, or 0 (RFC 3986 section 3.2.2; no zone, no IPvFuture)."""
+    cdef const char *close = <const char *> memchr(at, c"]", size)
+    if close == NULL or memchr(at, c"%", close - at) != NULL:
+        return 0
+    try:
+        IPv6Address(at[1:close - at].decode("ascii"))
+    except ValueError:
+        return 0
+    return close - at + 1
+
+
 cdef bint is_authority(const char *at, Py_ssize_t size) noexcept:
     """``uri-host [":" port]`` with a host that is not empty (RFC 3986 section 3.2.2, RFC 9110 section 4.2.1)."""
     cdef Py_ssize_t i = 0
     if size and at[0] == c"[":
-        i = 1
-        while i < size and (hex_digit(at[i]) >= 0 or at[i] == c":" or at[i] == c"."):
-            i += 1
-        if i < 3 or i == size or at[i] != c"]":
+        i = end_of_ip_literal(at, size)
+        if i == 0:
             return False
-        i += 1
     else:
         while i < size:
             if is_host[<uint8_t> at[i]]:
@@ -174,12 +183,6 @@ cdef bint is_authority(const char *at, Py_ssize_t size) noexcept:
         if not c"0" <= at[i] <= c"9":
             return False
     return True
-
-
-cdef bytes authority_of(bytes url):
-    """What stands between ``://`` and the next ``/``, ``?`` or the end."""
-    cdef bytes rest = url.partition(b"://")[2]
-    return rest.partition(b"/")[0].partition(b"?")[0]
 
 
 cdef bytes combined(list headers, bytes name):

@@ -18,8 +18,6 @@ cdef class ServerContext:
     cdef readonly object error_logger
     cdef readonly object access_logger
     cdef readonly bytes server_line
-    # Whether a call of the app does nothing but make a coroutine
-    cdef bint app_is_coroutine_function
     cdef dict task_options
     cdef double keep_alive_seconds
     # Changed while it runs

@@ -6,7 +6,6 @@ from cpython.object cimport PyObject_Call
 
 import asyncio
 import contextvars
-import inspect
 import logging
 import sys
 
@@ -18,11 +17,6 @@ cdef object Task = asyncio.Task
 
 cdef class Counters:
     pass
-
-
-def is_coroutine_function(app):
-    """Whether calling ``app`` runs none of its code, so that the call may stand outside its task."""
-    return inspect.iscoroutinefunction(app) or inspect.iscoroutinefunction(getattr(app, "__call__", None))
 
 
 cdef class ServerContext:
@@ -40,7 +34,6 @@ cdef class ServerContext:
         self.server_line = b"server: %s\r\n" % server_name if settings.server_header else b""
         self.date_line = b""
         self.keep_alive_seconds = settings.timeout_keep_alive
-        self.app_is_coroutine_function = is_coroutine_function(app)
         self.task_options = {"loop": loop}
         if HAS_EAGER_TASKS:
             self.task_options["eager_start"] = True

@@ -1,8 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, auto_pickle=False, binding=False
 """HTTP on an asyncio transport: the protocol reads and writes, an exchange is one request and its response."""
 
-from cpython.ref cimport PyObject
+from cpython.ref cimport Py_DECREF, PyObject
 from cpython.unicode cimport PyUnicode_DATA, PyUnicode_GET_LENGTH
+from cython cimport freelist
 from libc.string cimport memcmp
 
 from esg_protocols.asgi.base cimport StreamProtocol
@@ -14,7 +15,7 @@ from esg_protocols.http1.connection cimport (
 
 import logging
 from asyncio import CancelledError
-from urllib.parse import quote
+from types import CoroutineType
 
 from esg_parser import END, RequestHead
 
@@ -26,11 +27,17 @@ cdef bytes NO_BYTES = b""
 cdef str START = "http.response.start"
 cdef str BODY = "http.response.body"
 cdef int INFO = logging.INFO
+cdef type coroutine_type = CoroutineType
 
 
 cdef extern from "Python.h":
     Py_ssize_t Py_REFCNT(PyObject *)
     bint PyUnicode_IS_COMPACT_ASCII(object)
+    ctypedef enum PySendResult:
+        PYGEN_RETURN
+        PYGEN_ERROR
+        PYGEN_NEXT
+    PySendResult PyIter_Send(object, object, PyObject **) except PYGEN_ERROR
 
 
 cdef enum:
@@ -151,6 +158,91 @@ cdef class Drain(Waiting):
         return future
 
 
+# -- The application's run -------------------------------------------------------------------------------------------
+
+@freelist(16)
+cdef class AppRun:
+    """The coroutine of an exchange's task: it calls the application and steps what that returns.
+
+    So the application is called inside its task, whatever kind of callable it is, and its end is seen where it happens,
+    without a callback. A coroutine in all but type, like the awaitables above.
+    """
+
+    cdef Exchange exchange
+    cdef object coroutine
+
+    def __await__(self):
+        return self
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        cdef PyObject *yielded = NULL
+        if self.step(&yielded) != PYGEN_NEXT:
+            raise StopIteration
+        return take_reference(yielded)
+
+    def send(self, value):
+        return self.__next__()
+
+    def throw(self, kind, value=None, traceback=None):
+        try:
+            if self.coroutine is None:
+                raise as_exception(kind, value, traceback)
+            return self.coroutine.throw(as_exception(kind, value, traceback))
+        except StopIteration:
+            self.exchange.end(None)
+        except BaseException as error:
+            self.exchange.end(error)
+            if not isinstance(error, Exception):
+                raise
+        raise StopIteration
+
+    def close(self):
+        if self.coroutine is not None:
+            self.coroutine.close()
+
+    def __getattr__(self, str name):
+        # Debuggers and anyio look at a task's coroutine: cr_frame, cr_running and the like are the application's.
+        if name.startswith("cr_"):
+            return getattr(self.coroutine, name)
+        raise AttributeError(name)
+
+    cdef PySendResult step(self, PyObject **yielded) except PYGEN_ERROR:
+        cdef PySendResult result
+        try:
+            if self.coroutine is None:
+                self.coroutine = steps_of(self.exchange.call_app())
+            result = PyIter_Send(self.coroutine, None, yielded)
+        except BaseException as error:
+            self.exchange.end(error)
+            if not isinstance(error, Exception):
+                raise
+            return PYGEN_RETURN
+        if result == PYGEN_RETURN:
+            take_reference(yielded[0])
+            self.exchange.end(None)
+        return result
+
+
+cdef object take_reference(PyObject *owned):
+    """The object of a reference that is ours, as one that Cython counts."""
+    cdef object taken = <object> owned
+    Py_DECREF(taken)
+    return taken
+
+
+cdef object steps_of(awaitable):
+    """What to step when an application is awaited."""
+    if type(awaitable) is coroutine_type:
+        return awaitable
+    try:
+        return awaitable.__await__()
+    except AttributeError:
+        raise TypeError(f"the application returned {awaitable!r}, which cannot be awaited") from None
+
+
 # -- One request and its response ------------------------------------------------------------------------------------
 
 cdef class Exchange:
@@ -158,6 +250,7 @@ cdef class Exchange:
     cdef HTTPConnection connection
     cdef dict scope
     cdef object task
+    cdef bint ended
     # The request's body as it came and was not received yet
     cdef list body
     cdef Py_ssize_t body_size
@@ -262,27 +355,20 @@ cdef class Exchange:
     cdef int start(self) except -1:
         """Run the application in a task of its own. With eager tasks its first step is over when this returns."""
         cdef ServerContext context = self.protocol.context
-        cdef object coroutine
+        cdef AppRun run = AppRun.__new__(AppRun)
         if self.send_method is None:
             self.receive_method = self.receive
             self.send_method = self.send
-        if context.app_is_coroutine_function:
-            coroutine = context.app(self.scope, self.receive_method, self.send_method)
-        else:
-            coroutine = call_app(context.app, self.scope, self.receive_method, self.send_method)
-        task = context.start_task(coroutine)
-        if task.done():
-            return self.end(task)
-        self.task = task
-        context.tasks.add(task)
-        task.add_done_callback(self.on_task_done)
+        run.exchange = self
+        self.ended = False
+        task = context.start_task(run)
+        if not self.ended:
+            self.task = task
+            context.tasks.add(task)
         return 0
 
-    def on_task_done(self, task):
-        cdef ServerContext context = self.protocol.context
-        self.task = None
-        self.end(task)
-        context.forget_task(task)
+    cdef object call_app(self):
+        return self.protocol.context.app(self.scope, self.receive_method, self.send_method)
 
     def receive(self):
         cdef Receive receive = Receive.__new__(Receive)
@@ -337,13 +423,12 @@ cdef class Exchange:
         self.wake()
         return self.protocol.cut(self)
 
-    cdef int end(self, task) except -1:
-        """The application has returned or raised."""
-        cdef object error
-        try:
-            error = task.exception()
-        except CancelledError as cancelled:
-            error = cancelled
+    cdef int end(self, error) except -1:
+        """The application has returned, or raised ``error``."""
+        self.ended = True
+        if self.task is not None:
+            self.protocol.context.forget_task(self.task)
+            self.task = None
         if error is None:
             if not self.responded and not self.disconnected:
                 self.miss()
@@ -372,11 +457,6 @@ cdef class Exchange:
         self.wake()
         self.protocol.write(self.connection.send_refusal(500, self.protocol.context.date_line))
         return self.protocol.on_response(self)
-
-
-async def call_app(app, scope, receive, send):
-    """Call an app that is not a coroutine function where it must be called: in its task."""
-    return await app(scope, receive, send)
 
 
 # -- The connection --------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from libc.stdint cimport int64_t, uint8_t
 from libc.stdlib cimport realloc
 from libc.string cimport memcpy
 
+from collections.abc import Iterable
 from http import HTTPStatus
 
 from esg_protocols.errors import LocalProtocolError
@@ -136,6 +137,8 @@ cdef int status_code(object status) except -1:
 
 cdef int append_fields(Buffer *out, Response *response, object headers, Seen *seen, bint drop_length) except -1:
     cdef object field, name, value
+    if type(headers) is not list and not isinstance(headers, Iterable):
+        raise LocalProtocolError(f"headers must be pairs of bytes, not {headers!r}")
     for field in headers:
         if type(field) is tuple and len(<tuple> field) == 2:
             name, value = (<tuple> field)[0], (<tuple> field)[1]
