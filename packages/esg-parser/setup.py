@@ -10,14 +10,13 @@ sys.path.insert(0, "build_backend")
 from native_build import BUILD_BASE, COMPILE_ARGS, LINK_ARGS, CheckedBuildExt
 
 LLHTTP = [f"vendor/llhttp/src/{name}.c" for name in ("api", "http", "llhttp")]
-HTTP_PARSER = ["vendor/http-parser/http_parser.c"]
-LINKED = {"parser": LLHTTP + HTTP_PARSER, "url": HTTP_PARSER}
+LINKED = {"parser": LLHTTP, "url": ["vendor/http-parser/http_parser.c"]}
 
 
 def extension(pyx):
     return Extension(
         ".".join(pyx.relative_to("src").with_suffix("").parts),
-        [str(pyx), *LINKED.get(pyx.stem, [])],
+        [str(pyx), *LINKED[pyx.stem]],
         include_dirs=["vendor/llhttp/include", "vendor/http-parser"],
         extra_compile_args=COMPILE_ARGS,
         extra_link_args=LINK_ARGS,

@@ -263,17 +263,29 @@ async def torrent(scope, receive, send):
     await send({"type": "http.response.body"})
 
 
+async def large_at_once(scope, receive, send):
+    """32 MiB in one message, and a note of whether the client took them."""
+    try:
+        await answer(send, bytes(32 * KIB * KIB))
+    except OSError:
+        note(word_of(scope), "gone")
+        raise
+    note(word_of(scope), "taken")
+
+
 async def large(scope, receive, send):
-    """64 MiB in parts; once the client is behind, note how much was taken from us by then."""
-    size, step, sent = 64 * KIB * KIB, 64 * KIB, 0
-    await start(send, headers=[(b"content-length", b"%d" % size)])
+    """64 MiB in parts of so many KiB; once the client is behind, note how much was taken from us by then."""
+    word, framing, step = word_of(scope).rsplit("-", 2)
+    size, step, sent = 64 * KIB * KIB, KIB * int(step), 0
+    await start(send, headers=[(b"content-length", b"%d" % size)] if framing == "length" else [])
     while sent < size:
         part = asyncio.ensure_future(more(send, bytes(step)))
         done, _ = await asyncio.wait({part}, timeout=0.3)
         if not done:
-            note(word_of(scope), sent)
+            note(word, sent)
         await part
         sent += step
+    note(word, sent)
     await send({"type": "http.response.body"})
 
 
@@ -307,6 +319,7 @@ PATHS = {
     "/endless-wrapped": endless_wrapped,
     "/torrent": torrent,
     "/large": large,
+    "/large-at-once": large_at_once,
 }
 
 

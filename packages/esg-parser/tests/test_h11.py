@@ -88,6 +88,7 @@ ONLY_H11 = {
     "Chunked, then Content-Length": "h11 lets Transfer-Encoding win",
     "Chunked, then a Content-Length of 0": "h11 lets Transfer-Encoding win",
     "Chunked in HTTP/1.0": "h11 reads it",
+    "Chunked with a tab behind it": "h11 drops it",
     "Space behind a size": "h11 skips it",
     "Semicolon and no extension": "h11 skips what is behind a chunk size",
     "Extension with a bare CR": "h11 skips what is behind a chunk size",

@@ -77,9 +77,12 @@ def test_default_number_of_fields():
     assert feed_pieces([request("GET / HTTP/1.1", HOST, *["x: y"] * 100)]).failure.status == 431
 
 
-def test_a_bad_name_where_no_field_is_allowed_any_more():
+def test_a_bad_field_where_none_is_allowed_any_more():
+    """It is counted when it is whole, so it is refused for what comes first in the input: the bad byte."""
     raw = request("GET / HTTP/1.1", HOST, "Too-Many\x00: x")
-    assert failure_of(raw, max_headers=1) == Failure(431, "HeadTooLarge", raw.index(b"Too"))
+    assert failure_of(raw, max_headers=1) == Failure(400, "MalformedMessage", raw.index(b"\x00"))
+    raw = request("GET / HTTP/1.1", HOST, "Too-Many: \x00")
+    assert failure_of(raw, max_headers=1) == Failure(400, "MalformedMessage", raw.index(b"\x00"))
 
 
 # -- Target --------------------------------------------------------------------------------------------------
@@ -108,6 +111,10 @@ def test_a_target_that_is_too_long_and_bad(end):
     assert failure_of(b"GET /" + b"x" * 30 + end, max_target_size=10) == Failure(414, "TargetTooLong", 14)
 
 
+def test_a_target_that_is_too_long_and_bad_behind_two_spaces():
+    assert failure_of(b"GET  " + b"x" * 30 + b"1", max_target_size=10) == Failure(414, "TargetTooLong", 15)
+
+
 def test_a_target_that_is_bad_before_it_is_too_long():
     failure = failure_of(b"GET /xx\x80" + b"x" * 30 + b" HTTP/1.1\r\n", max_target_size=10)
     assert failure == Failure(400, "MalformedMessage", 7)
@@ -122,20 +129,43 @@ def test_a_long_absolute_form():
     assert outcome.messages[0].head.target == target.encode()
 
 
-# -- Trailers and chunk extensions ---------------------------------------------------------------------------
+# -- Chunk lines and trailers --------------------------------------------------------------------------------
+
+# The limit holds for each stretch between two body bytes, the last and the end of the message.
+STRETCHES = {
+    "trailer": (b"\r\n0\r\nX: ", b"v", b"\r\n\r\n"),
+    "trailer name": (b"\r\n0\r\n", b"x", b": \r\n\r\n"),
+    "trailer whitespace": (b"\r\n0\r\nX:", b" ", b"\r\n\r\n"),
+    "last chunk": (b"\r\n", b"0", b"\r\n\r\n"),
+    "chunk size": (b"\r\n", b"0", b"1\r\nx\r\n0\r\n\r\n"),
+    "empty extensions": (b"\r\n1", b";=", b"\r\nx\r\n0\r\n\r\n"),
+}
 
 
-def test_trailer_size():
-    limit = len(CHUNKED)
-    value = b"v" * (limit - 1)  # and a name of one letter
-    assert parse(CHUNKED + b"0\r\nX: " + value + b"\r\n\r\n", max_head_size=limit)
-    raw = CHUNKED + b"0\r\nX: " + value + b"v\r\n\r\n"
-    assert failure_of(raw, max_head_size=limit) == Failure(431, "HeadTooLarge", len(raw) - 5)
+@pytest.mark.parametrize("what", STRETCHES)
+def test_stretch_without_body(what):
+    start, filling, end = STRETCHES[what]
+    before = CHUNKED + b"1\r\nx"
+    stretch = start + filling * 100 + end.partition(b"x")[0]
+    raw = before + start + filling * 100 + end
+    limit = len(stretch)
+    assert parse(raw, max_head_size=limit)
+    assert failure_of(raw, max_head_size=limit - 1) == Failure(431, "HeadTooLarge", len(before) + limit - 1)
 
 
-def test_a_bad_trailer_name_that_is_too_long():
-    raw = CHUNKED + b"0\r\n" + b"x" * (len(CHUNKED) + 10) + b"\x00: y\r\n\r\n"
-    assert failure_of(raw, max_head_size=len(CHUNKED)) == Failure(431, "HeadTooLarge", 2 * len(CHUNKED) + 3)
+def test_stretches_are_measured_one_by_one():
+    chunk = b"0000001\r\nx\r\n"
+    assert parse(CHUNKED + chunk * 50 + b"0\r\n\r\n", max_head_size=len(CHUNKED)).body == b"x" * 50
+
+
+def test_a_bad_trailer_that_is_too_large():
+    raw = CHUNKED + b"1\r\nx\r\n0\r\n" + b"x" * 100 + b"\x00: y\r\n\r\n"
+    assert failure_of(raw, max_head_size=80) == Failure(431, "HeadTooLarge", len(CHUNKED) + 4 + 80)
+
+
+def test_a_body_of_a_known_length_is_no_such_stretch():
+    raw = request("POST / HTTP/1.1", HOST, "Content-Length: 300", body=b"x" * 300)
+    assert parse(raw, max_head_size=100).body == b"x" * 300
 
 
 def test_number_of_trailers_and_fields():

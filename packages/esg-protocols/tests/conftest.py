@@ -162,9 +162,9 @@ class Wiring:
         client: Client
         if self.way == "socket":
             if self._server is None:
-                self._server = await self.loop.create_server(self._protocol, "127.0.0.1", 0)
+                self._server = await self.loop.create_server(self._protocol, sock=small_socket(bound=True))
             before = len(self.protocols)
-            client = await SocketClient.connect(self, self._server.sockets[0].getsockname(), **options)
+            client = await SocketClient.connect(self, self._server.sockets[0].getsockname())
             await self.until(lambda: len(self.protocols) > before)
         else:
             client = FakeClient(self, self._protocol(), **options)
@@ -273,17 +273,18 @@ class Client:
 
     async def answers(self, methods: list[str]) -> list[Answer]:
         """The next responses, whole and in order."""
-        seen: tuple[int, bool] | None = None
+        seen, judged = (-1, False), (-1, False)
         found: list[Answer] = []
 
         def there() -> bool:
-            nonlocal seen, found
-            state = (len(self.received), self.ended)
-            if state == seen:
-                return False
-            seen = state
+            nonlocal seen, judged, found
+            ended = self.ended
+            before, seen = seen, (len(self.received), ended)
+            if seen != before or seen == judged:
+                return False  # more may come at once: not every piece of it is judged
+            judged = seen
             try:
-                found, rest = judge(bytes(self.received), methods, eof=self.ended)
+                found, rest = judge(bytes(self.received), methods, eof=ended)
             except Incomplete:
                 return False
             self.received[:] = rest
@@ -392,6 +393,17 @@ class FakeClient(Client):
         return self.transport.closed or self.transport.eof_written
 
 
+def small_socket(*, bound: bool = False) -> socket.socket:
+    """A socket that holds little, so that a side which does not read is soon felt; connections inherit it."""
+    sock = socket.socket()
+    sock.setblocking(False)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
+    if bound:
+        sock.bind(("127.0.0.1", 0))
+    return sock
+
+
 class SocketClient(Client):
     """A client on asyncio's streams."""
 
@@ -403,10 +415,8 @@ class SocketClient(Client):
         self.read_again()
 
     @classmethod
-    async def connect(cls, wiring: Wiring, address: Any, **options: Any) -> SocketClient:
-        sock = socket.socket()
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, options.get("receive_buffer", 1 << 18))
-        sock.setblocking(False)
+    async def connect(cls, wiring: Wiring, address: Any) -> SocketClient:
+        sock = small_socket()
         await wiring.loop.sock_connect(sock, address)
         reader, writer = await asyncio.open_connection(sock=sock, limit=1 << 14)
         return cls(wiring, reader, writer)

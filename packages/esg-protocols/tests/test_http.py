@@ -627,3 +627,75 @@ def test_a_body_that_goes_bad_within_the_answer_cuts_it(play_steps: Play, incomp
         client.take_errors()
 
     play_steps(None, case)
+
+
+# -- Between the end of a response and the next request --------------------------------------------------------------
+# A response that ends in a step of its app's task leaves the next request to the next turn of the loop; what the
+# selector reported in the same turn comes in between.
+
+
+def between(client: Any, go: asyncio.Event, *calls: Any) -> None:
+    """Let the first response end, and call these behind it in the same turn."""
+    client.wiring.loop.call_soon(go.set)
+    for call in calls:
+        client.wiring.loop.call_soon(client.wiring.loop.call_soon, *call)
+
+
+async def two_requests(client: Any, second: bytes) -> asyncio.Event:
+    go = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/first":
+            await go.wait()
+        await echo(scope, receive, send)
+
+    client.app = app
+    await client.send(get("/first") + second, more=True)
+    await client.settle()
+    return go
+
+
+def test_a_body_that_comes_between_two_requests(play_fake: Play) -> None:
+    async def case(client: Any) -> None:
+        go = await two_requests(client, post(b"hello")[:-5])
+        between(client, go, (client.transport.receive, b"he"), (client.transport.receive, b"llo"))
+        answers = await client.answers(["GET", "POST"])
+        assert [answer.body for answer in answers] == [b"GET /first ", b"POST / hello"]
+
+    play_fake(None, case)
+
+
+def test_the_end_that_comes_between_two_requests(play_fake: Play) -> None:
+    async def case(client: Any) -> None:
+        go = await two_requests(client, get("/second"))
+        between(client, go, (client.transport.receive_eof,))
+        answers = await client.answers(["GET", "GET"])
+        assert [answer.body for answer in answers] == [b"GET /first ", b"GET /second "]
+        assert await client.end() == b""
+
+    play_fake(None, case)
+
+
+def test_a_shutdown_that_comes_between_two_requests(play_fake: Play) -> None:
+    """The second one may be answered or not; its app is called only if it is."""
+
+    async def case(client: Any) -> None:
+        go = await two_requests(client, get("/second"))
+        between(client, go, (client.protocol.shutdown,))
+        await client.until(lambda: client.ended)
+        answers = await client.answers(["GET"] * client.context.counters.requests)
+        assert answers[0].body == b"GET /first "
+        assert await client.end() == b""
+
+    play_fake(None, case)
+
+
+def test_a_loss_that_comes_between_two_requests(play_fake: Play) -> None:
+    async def case(client: Any) -> None:
+        go = await two_requests(client, get("/second"))
+        between(client, go, (client.transport.lose,))
+        await client.until(lambda: not client.context.tasks)
+        await client.settle()
+        assert client.context.counters.requests == 1
+
+    play_fake(None, case)

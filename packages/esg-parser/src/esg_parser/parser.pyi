@@ -15,7 +15,8 @@ class RequestParser:
 
     Args:
         max_head_size: the most bytes of a request line and its header fields with the empty line behind them.
-            The names and values of trailers may have as many, and so may empty lines before a request.
+            Chunk lines and trailers may have as many between two bytes of the body and behind the last one,
+            and so may empty lines before a request.
         max_headers: the most header fields and trailers of a message.
         max_target_size: the most bytes of a request target.
         max_extensions_size: the most bytes of the names and values of chunk extensions in a message.
@@ -60,7 +61,8 @@ class RequestParser:
                 too large.
             TargetTooLong: 414, the target is longer than the limit.
             ExpectationFailed: 417, another expectation than ``100-continue``.
-            HeadTooLarge: 431, the head, its fields, the trailers or the empty lines before it pass a limit.
+            HeadTooLarge: 431, the head, its number of fields, chunk lines and trailers, or the empty lines
+                before it pass a limit.
             UnsupportedFeature: 501, an unknown method or transfer coding.
             UnsupportedVersion: 505, another major version than 1.
             RuntimeError: if an earlier call raised one of these.

@@ -6,7 +6,7 @@ class InvalidURL(ValueError):
     """The bytes are no URL, or a longer one than can be parsed."""
 
 class URL(NamedTuple):
-    """The parts of a URL as sent (RFC 3986 section 3): nothing is decoded, a part that is not there is None."""
+    """The parts of a URL as sent (RFC 3986 section 3): nothing is decoded, and what is not there is None."""
 
     schema: bytes | None
     """The scheme, for example ``b"https"``, in the letters that were sent."""

@@ -45,6 +45,8 @@ cdef enum:
     LONGEST_RUN = 16
     # Body bytes that are read and thrown away once the answer is out, to keep the connection; more costs it.
     MOST_DISCARDED = 262144
+    # Messages that an app may send before the loop gets a turn, however fast the client takes them.
+    SENDS_IN_A_ROW = 16
 
 
 cdef inline bint is_word(kind, str word) noexcept:
@@ -152,10 +154,27 @@ cdef class Drain(Waiting):
         if not self.protocol.writing_paused:
             raise StopIteration
         future = self.protocol.context.loop.create_future()
-        if self.protocol.drain_waiters is None:
-            self.protocol.drain_waiters = []
-        self.protocol.drain_waiters.append(future)
+        self.protocol.drain_waiters = with_waiter(self.protocol.drain_waiters, future)
         return future
+
+
+cdef list with_waiter(list waiters, future):
+    """The futures still waited for, and one more; cancelled ones go."""
+    if waiters is None:
+        return [future]
+    return [waiter for waiter in waiters if not waiter.done()] + [future]
+
+
+cdef class Turn(Waiting):
+    """The awaitable of a ``send`` that lets others have their turn."""
+
+    cdef bint taken
+
+    cdef object step(self):
+        if self.taken:
+            raise StopIteration
+        self.taken = True
+        return None  # a task that is given nothing to wait for goes on in the loop's next turn
 
 
 # -- The application's run -------------------------------------------------------------------------------------------
@@ -226,6 +245,18 @@ cdef class AppRun:
         return result
 
 
+cdef bint is_about_the_client(error) except -1:
+    """Whether an app ended because its client had left: by our error, by its own in place of it, or cancelled."""
+    cdef int depth
+    for depth in range(16):
+        if error is None or isinstance(error, (ClientDisconnected, CancelledError)):
+            return error is not None
+        if hasattr(error, "exceptions"):  # what a task group makes of it
+            return all([is_about_the_client(part) for part in error.exceptions])
+        error = error.__cause__ or error.__context__
+    return False
+
+
 cdef object take_reference(PyObject *owned):
     """The object of a reference that is ours, as one that Cython counts."""
     cdef object taken = <object> owned
@@ -260,6 +291,8 @@ cdef class Exchange:
     # How it stands
     cdef bint responded
     cdef bint disconnected
+    cdef bint input_ended
+    cdef int sends
     # What the app calls; kept, so that an exchange can be used again with them
     cdef object receive_method
     cdef object send_method
@@ -286,6 +319,14 @@ cdef class Exchange:
         self.disconnected = True
         return self.wake()
 
+    cdef int end_input(self) except -1:
+        """The client closed its side behind the request: it may have left, or only have no more to say.
+
+        An app that asks learns of it, one that answers is let to: RFC 9112 section 9.6 knows both kinds of client.
+        """
+        self.input_ended = True
+        return self.wake()
+
     cdef int wake(self) except -1:
         cdef list waiters = self.waiters
         self.waiters = None
@@ -302,7 +343,7 @@ cdef class Exchange:
             data = self.take_body()
             self.body_delivered = self.body_complete
             return {"type": "http.request", "body": data, "more_body": not self.body_complete}
-        if self.disconnected or self.responded:
+        if self.disconnected or self.responded or self.input_ended:
             return {"type": "http.disconnect"}
         return None
 
@@ -317,9 +358,7 @@ cdef class Exchange:
 
     cdef object wait_for_input(self):
         cdef object future = self.protocol.context.loop.create_future()
-        if self.waiters is None:
-            self.waiters = []
-        self.waiters.append(future)
+        self.waiters = with_waiter(self.waiters, future)
         # The app reads, so the client may send (RFC 9110 section 10.1.1).
         self.protocol.write(self.connection.send_continue())
         return future
@@ -342,7 +381,8 @@ cdef class Exchange:
             return False
         self.body = None
         self.body_size = 0
-        self.body_complete = self.body_delivered = self.responded = self.disconnected = False
+        self.body_complete = self.body_delivered = self.responded = self.disconnected = self.input_ended = False
+        self.sends = 0
         return True
 
     cdef void release(self) noexcept:
@@ -391,6 +431,9 @@ cdef class Exchange:
             return DONE
         if not is_word(kind, BODY):
             raise LocalProtocolError(f"{kind!r} sent where 'http.response.body' is due")
+        if self.sends and protocol.transport.is_closing():
+            self.disconnect()
+            raise ClientDisconnected("the client has gone")
         try:
             data = connection.write_body(fields.get("body", NO_BYTES), fields.get("more_body", False))
         except LocalProtocolError as error:
@@ -399,10 +442,14 @@ cdef class Exchange:
         protocol.write(data)
         if connection.write_state == WRITING_DONE:
             self.complete()
-        if not protocol.writing_paused:
-            return DONE
-        drain = <Drain> Drain.__new__(Drain)
-        drain.protocol = protocol
+        self.sends += 1
+        if protocol.writing_paused:
+            return self.drain()
+        return DONE if self.sends % SENDS_IN_A_ROW else Turn()
+
+    cdef Drain drain(self):
+        cdef Drain drain = Drain.__new__(Drain)
+        drain.protocol = self.protocol
         return drain
 
     cdef int complete(self) except -1:
@@ -432,7 +479,7 @@ cdef class Exchange:
         if error is None:
             if not self.responded and not self.disconnected:
                 self.miss()
-        elif not (self.disconnected and isinstance(error, (ClientDisconnected, CancelledError))):
+        elif not (self.disconnected and is_about_the_client(error)):
             self.blame(error)
         return 0
 
@@ -468,6 +515,8 @@ cdef class HTTPProtocol(StreamProtocol):
     cdef Exchange exchange
     cdef Exchange spare
     cdef bint running
+    # Events of the next request, which starts in the loop's next turn
+    cdef list later
     cdef Py_ssize_t read_buffer_size
     cdef Py_ssize_t discarded
 
@@ -503,13 +552,17 @@ cdef class HTTPProtocol(StreamProtocol):
         except RemoteProtocolError as error:
             self.refuse(error)
             return
-        self.run(events)
+        if self.later is not None:
+            self.later.extend(events)
+        else:
+            self.run(events)
 
     def eof_received(self):
         """Whether the transport stays open: a client may close its side behind a request and still be answered."""
         cdef bint answer_is_due = self.exchange is not None and self.connection.read_state == READING_DONE
         self.connection.receive_eof()
         if answer_is_due and not self.lingering and self.transport.get_extra_info("sslcontext") is None:
+            self.exchange.end_input()
             return True
         self.transport.close()
         return None
@@ -526,7 +579,7 @@ cdef class HTTPProtocol(StreamProtocol):
                 started = self.take(events)
                 if started is not None:
                     started.start()
-                if not self.is_between() or self.lingering or self.lost:
+                if not self.may_go_on():
                     break
                 turns += 1
                 events = self.next_events() if turns < LONGEST_RUN else self.go_on_later()
@@ -560,9 +613,18 @@ cdef class HTTPProtocol(StreamProtocol):
         self.context.counters.requests += 1
         return exchange
 
-    cdef bint is_between(self) noexcept:
-        """Whether both sides of the exchange in work are done."""
-        return self.connection.write_state == WRITING_DONE and self.connection.read_state == READING_DONE
+    cdef bint may_go_on(self) noexcept:
+        """Whether the exchange in work is over and the next one may begin.
+
+        Not while the client leaves its responses unread, or a flood of requests would fill memory with answers.
+        """
+        if self.connection.write_state != WRITING_DONE or self.connection.read_state != READING_DONE:
+            return False
+        return not (self.writing_paused or self.lingering or self.lost)
+
+    def resume_writing(self):
+        StreamProtocol.resume_writing(self)
+        self.go_on()
 
     cdef list next_events(self):
         """Make ready for the next request; what of it was read already."""
@@ -584,7 +646,7 @@ cdef class HTTPProtocol(StreamProtocol):
         return []
 
     def go_on(self):
-        if self.is_between() and not self.lost and not self.lingering:
+        if self.may_go_on() and not self.running:
             self.run(self.next_events())
 
     cdef int on_response(self, Exchange exchange) except -1:
@@ -602,13 +664,15 @@ cdef class HTTPProtocol(StreamProtocol):
             return self.resume_reading()
         # Within ``run`` the loop there goes on with what is next. Elsewhere this is a step of some app's task: the next
         # request must not start inside it.
-        if not self.running:
-            events = self.next_events()
-            if events:
-                self.context.loop.call_soon(self.run_later, events, context=self.context.context)
+        if self.may_go_on() and not self.running:
+            self.later = self.next_events() or None
+            if self.later is not None:
+                self.context.loop.call_soon(self.run_later, context=self.context.context)
         return 0
 
-    def run_later(self, events):
+    def run_later(self):
+        cdef list events = self.later
+        self.later = None
         if not self.lost and not self.lingering:
             self.run(events)
 

@@ -143,10 +143,10 @@ cdef class HTTPConnection:
         cdef bytes early = NO_BYTES
         cdef list events
         # Whichever of the two must not happen, nothing has changed.
-        if self.read_state != READING_DONE:
-            self.step_read(READ_NEXT)
-        self.step_write(WRITE_NEXT)
+        if self.write_state != WRITING_DONE:
+            self.step_write(WRITE_NEXT)
         self.step_read(READ_NEXT)
+        self.step_write(WRITE_NEXT)
         self.request = None
         self.answers_head = False
         if self.early is not None:
