@@ -482,7 +482,8 @@ def test_a_client_that_leaves_in_the_last_message(server: Any, word: str, reset:
         wire.head()
         if reset:
             wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    assert noted(server, word) == "gone"
+    # Which one it learns is a race; that the client left is no fault of its own in either case.
+    assert noted(server, word) in ("gone", "taken")
     assert not [line for line in said_since(server, after) if "Traceback" in line]
 
 

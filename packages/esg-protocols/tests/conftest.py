@@ -27,7 +27,7 @@ try:
 except ImportError:
     uvloop = None
 
-PATIENCE = 10.0
+PATIENCE = 5.0
 """Seconds after which what does not come has failed; nothing waits so long where all is well."""
 
 TAIL = b"GET /tail HTTP/1.1\r\nHost: tail"
@@ -488,7 +488,7 @@ async def story(app: Any, case: Case, way: str, settings: dict[str, Any], option
 
     wiring = Wiring(app or app_of_the_case, way, settings, options)
     try:
-        await asyncio.wait_for(case(await wiring.connect()), 3 * PATIENCE)
+        await asyncio.wait_for(case(await wiring.connect()), 6 * PATIENCE)
     finally:
         await wiring.close()
     assert not wiring.problems, wiring.problems

@@ -7,6 +7,7 @@ cdef class StreamProtocol:
     cdef ServerContext context
     cdef readonly object transport
     cdef object transport_write
+    cdef object transport_writelines
     # When the connection has waited long enough, on the clock's time; 0 is never
     cdef public double deadline
     # Flow control: ours towards the client, the client's towards us
@@ -16,6 +17,8 @@ cdef class StreamProtocol:
     # The last bytes are written; what still comes in is thrown away
     cdef bint lingering
     cdef bint lost
+    # Lost before we ended it, so that what was written may not have arrived
+    cdef bint broken
 
     cdef int write(self, data) except -1
     cdef int pause_reading(self) except -1

@@ -12,15 +12,19 @@ cdef class StreamProtocol:
     def connection_made(self, transport):
         self.transport = transport
         self.transport_write = transport.write
+        # asyncio's writelines pauses nobody in CPython 3.12.0 to 3.12.8 and 3.13.0 to 3.13.1 (CVE-2024-12254).
+        if not type(transport).__module__.startswith("asyncio."):
+            self.transport_writelines = transport.writelines
         self.context.connections.add(self)
         self.context.counters.connections += 1
         transport.set_write_buffer_limits(high=self.context.settings.write_buffer_size)
 
     def connection_lost(self, error):
         self.lost = True
+        self.broken = self.broken or error is not None or not self.lingering
         self.deadline = 0
         self.wake_drains()
-        self.transport = self.transport_write = None
+        self.transport = self.transport_write = self.transport_writelines = None
         self.context.forget_connection(self)
 
     def tick(self):
@@ -35,6 +39,7 @@ cdef class StreamProtocol:
     def abort(self):
         """Drop the connection and what is still to be written."""
         if self.transport is not None:
+            self.broken = True
             self.transport.abort()
 
     # -- Writing
@@ -43,10 +48,14 @@ cdef class StreamProtocol:
         """The one place where bytes leave."""
         if self.transport_write is None:
             return 0
-        if type(data) is list:
-            self.transport.writelines(data)
-        elif data:
-            self.transport_write(data)
+        if type(data) is not list:
+            if data:
+                self.transport_write(data)
+        elif self.transport_writelines is not None:
+            self.transport_writelines(data)
+        else:
+            for part in <list> data:
+                self.transport_write(part)
         return 0
 
     def pause_writing(self):

@@ -9,6 +9,7 @@ from libc.string cimport memcmp
 from esg_protocols.asgi.base cimport StreamProtocol
 from esg_protocols.asgi.context cimport ServerContext
 from esg_protocols.asgi.scope cimport connection_scope, http_scope
+from esg_protocols.head cimport HTTP_VERSION, METHOD, QUERY_STRING, RAW_PATH
 from esg_protocols.http1.connection cimport (
     READING_BODY, READING_CLOSED, READING_DONE, WRITING_BODY, WRITING_DONE, WRITING_HEAD, HTTPConnection,
 )
@@ -149,9 +150,9 @@ cdef class Drain(Waiting):
     cdef HTTPProtocol protocol
 
     cdef object poll(self):
-        if self.protocol.lost:
+        if self.protocol.broken:
             raise ClientDisconnected("the client has gone")
-        if not self.protocol.writing_paused:
+        if self.protocol.lost or not self.protocol.writing_paused:
             raise StopIteration
         future = self.protocol.context.loop.create_future()
         self.protocol.drain_waiters = with_waiter(self.protocol.drain_waiters, future)
@@ -457,7 +458,7 @@ cdef class Exchange:
         self.responded = True
         self.body = None
         self.wake()
-        return self.protocol.on_response(self)
+        return self.protocol.on_response()
 
     cdef int fail(self, error) except -1:
         """The response cannot be finished: nothing more goes out, and the client sees that it is cut short."""
@@ -468,7 +469,7 @@ cdef class Exchange:
         self.responded = True
         self.body = None
         self.wake()
-        return self.protocol.cut(self)
+        return self.protocol.cut()
 
     cdef int end(self, error) except -1:
         """The application has returned, or raised ``error``."""
@@ -476,11 +477,14 @@ cdef class Exchange:
         if self.task is not None:
             self.protocol.context.forget_task(self.task)
             self.task = None
-        if error is None:
-            if not self.responded and not self.disconnected:
-                self.miss()
-        elif not (self.disconnected and is_about_the_client(error)):
+        if self.disconnected or self.responded and isinstance(error, CancelledError):
+            # Nobody is there to be answered, or the app was stopped when it had answered.
+            if error is not None and not is_about_the_client(error):
+                self.blame(error)
+        elif error is not None:
             self.blame(error)
+        elif not self.responded:
+            self.miss()
         return 0
 
     cdef int miss(self) except -1:
@@ -503,7 +507,7 @@ cdef class Exchange:
         self.body = None
         self.wake()
         self.protocol.write(self.connection.send_refusal(500, self.protocol.context.date_line))
-        return self.protocol.on_response(self)
+        return self.protocol.on_response()
 
 
 # -- The connection --------------------------------------------------------------------------------------------------
@@ -559,10 +563,12 @@ cdef class HTTPProtocol(StreamProtocol):
 
     def eof_received(self):
         """Whether the transport stays open: a client may close its side behind a request and still be answered."""
-        cdef bint answer_is_due = self.exchange is not None and self.connection.read_state == READING_DONE
+        cdef bint in_work = self.exchange is not None or self.later is not None
+        cdef bint answer_is_due = in_work and self.connection.read_state == READING_DONE
         self.connection.receive_eof()
         if answer_is_due and not self.lingering and self.transport.get_extra_info("sslcontext") is None:
-            self.exchange.end_input()
+            if self.exchange is not None:
+                self.exchange.end_input()
             return True
         self.transport.close()
         return None
@@ -637,8 +643,10 @@ cdef class HTTPProtocol(StreamProtocol):
         except RemoteProtocolError as error:
             self.refuse(error)
             return []
-        if not events and self.connection.read_state == READING_CLOSED:
+        if self.connection.read_state >= READING_CLOSED:
+            # The input has ended: with the last request or, which nobody can answer, inside one.
             self.finish(False)
+            return []
         return events
 
     cdef list go_on_later(self):
@@ -649,10 +657,10 @@ cdef class HTTPProtocol(StreamProtocol):
         if self.may_go_on() and not self.running:
             self.run(self.next_events())
 
-    cdef int on_response(self, Exchange exchange) except -1:
+    cdef int on_response(self) except -1:
         """A response is out whole; see what the connection is for now."""
         if self.context.access_logger is not None:
-            self.log_access(exchange)
+            self.log_access()
         if self.lost:
             return 0
         if self.connection.response.close or self.connection.read_state >= READING_CLOSED:
@@ -684,18 +692,18 @@ cdef class HTTPProtocol(StreamProtocol):
         return 0
 
     cdef int resume_body(self) except -1:
-        """The app has taken what was kept for it."""
-        if self.connection.read_state == READING_BODY:
+        """The app has taken what was kept for it; only a request that waits its turn may still stop the socket."""
+        if self.connection.early is None:
             self.resume_reading()
         return 0
 
-    cdef int cut(self, Exchange exchange) except -1:
+    cdef int cut(self) except -1:
         """End the connection in the middle of a response."""
         self.write(self.connection.flush_head())
         self.connection.close()
         self.exchange = None
         if self.context.access_logger is not None:
-            self.log_access(exchange)
+            self.log_access()
         return self.finish(self.connection.read_state == READING_BODY)
 
     cdef int refuse(self, error) except -1:
@@ -713,15 +721,17 @@ cdef class HTTPProtocol(StreamProtocol):
             self.exchange = None
         return self.finish(True)
 
-    cdef int log_access(self, Exchange exchange) except -1:
+    cdef int log_access(self) except -1:
         cdef object logger = self.context.access_logger
+        cdef tuple head = self.connection.request
         if logger.isEnabledFor(INFO):
+            # From the head, not from the scope, which the app may have changed.
             logger.info(
                 '%s - "%s %s HTTP/%s" %d',
-                client_name(exchange.scope),
-                exchange.scope["method"],
-                full_path(exchange.scope),
-                exchange.scope["http_version"],
+                client_name(self.template["client"]),
+                head[METHOD],
+                full_path(head),
+                head[HTTP_VERSION],
                 self.connection.response.status,
             )
         return 0
@@ -752,13 +762,12 @@ cdef class HTTPProtocol(StreamProtocol):
             self.connection.response.close = True
 
 
-cdef str client_name(dict scope):
-    cdef object client = scope["client"]
+cdef str client_name(client):
     return "" if client is None else f"{client[0]}:{client[1]}"
 
 
-cdef str full_path(dict scope):
+cdef str full_path(tuple head):
     """Path and query as they came; both are visible ASCII, so that no line can be forged."""
-    cdef str path = scope["raw_path"].decode("ascii", "backslashreplace")
-    cdef bytes query = scope["query_string"]
+    cdef str path = (<bytes> head[RAW_PATH]).decode("ascii", "backslashreplace")
+    cdef bytes query = head[QUERY_STRING]
     return f"{path}?{query.decode('ascii', 'backslashreplace')}" if query else path
