@@ -112,7 +112,7 @@ def test_a_target_that_is_too_long_and_bad(end):
 
 
 def test_a_target_that_is_too_long_and_bad_behind_two_spaces():
-    assert failure_of(b"GET  " + b"x" * 30 + b"1", max_target_size=10) == Failure(414, "TargetTooLong", 15)
+    assert failure_of(b"GET  " + b"x" * 30 + b"1", max_target_size=10) == Failure(400, "MalformedMessage", 4)
 
 
 def test_a_target_that_is_bad_before_it_is_too_long():

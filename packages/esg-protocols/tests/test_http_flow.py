@@ -441,14 +441,36 @@ def test_pipelined_requests_of_a_client_that_does_not_read(wait: bool, play_fake
     async def case(client: Any) -> None:
         client.stop_reading()
         for _ in range(20):
-            await client.send(GET * 50)
+            await client.send(GET * 10)
             await client.settle()
         assert client.context.counters.requests <= 20
         assert not client.transport.reading
         client.read_again()
-        answers = await client.answers(["GET"] * 1000)
+        answers = await client.answers(["GET"] * 200)
         assert {answer.body for answer in answers} == {b"hello"}
         assert client.transport.reading
+
+    play_fake(app, case)
+
+
+def test_apps_do_not_pile_up_behind_a_client_that_reads_slowly(play_fake: Play) -> None:
+    """A last send that has waited once need not wait for the responses behind it too."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await hello(send)
+
+    async def case(client: Any) -> None:
+        await client.send(GET)
+        client.stop_reading()
+        await client.send(GET * 30)
+        for _ in range(10):
+            await client.settle()
+            assert len(client.context.tasks) <= 2
+            client.read_again()
+            client.stop_reading()
+        await client.leave()
+        await client.until(lambda: not client.context.tasks)
+        assert client.context.counters.app_errors == 0
 
     play_fake(app, case)
 

@@ -14,6 +14,7 @@ cdef enum Refusal:
     NOT_REFUSED
     REFUSE_PROTOCOL
     REFUSE_VERSION
+    REFUSE_SPACES
     REFUSE_TARGET
     REFUSE_FIELDS
     REFUSE_OVERHEAD
@@ -107,10 +108,28 @@ cdef int on_version_complete(llhttp_t *parser) noexcept nogil:
     return 0
 
 
+cdef uint8_t method_sizes[HTTP_QUERY + 1]
+
+
+cdef inline uint32_t target_start(llhttp_t *parser) noexcept nogil:
+    """Where the target begins: one space behind the method (RFC 9112 section 3)."""
+    return method_sizes[parser.method] + 1
+
+
+cdef inline const char *first_of_target(llhttp_t *parser) noexcept nogil:
+    """The first byte behind all spaces; the bytes of a head are all in one place until it is done."""
+    cdef const char *at = (<Notes *> parser.data).origin + target_start(parser)
+    while at[0] == c" ":
+        at += 1
+    return at
+
+
 cdef int on_url(llhttp_t *parser, const char *at, size_t size) noexcept nogil:
     cdef Notes *notes = <Notes *> parser.data
     if notes.target_end == 0:
         notes.target = at - notes.origin
+        if notes.target != target_start(parser):
+            return refuse(notes, REFUSE_SPACES, notes.origin + target_start(parser))
     notes.target_end = at + size - notes.origin
     if notes.target_end - notes.target > notes.max_target:
         return refuse(notes, REFUSE_TARGET, notes.origin + notes.target + notes.max_target)
@@ -270,13 +289,7 @@ callbacks.on_message_complete = on_message_complete
 
 
 cdef void init_notes(Notes *notes) noexcept nogil:
-    """Begin a message; the limits stay."""
-    notes.fields = notes.first_fields
-    notes.field_room = FIELDS_AT_FIRST
-    notes.pieces = notes.first_pieces
-    notes.piece_room = PIECES_AT_FIRST
-    notes.trailers = NULL
-    notes.trailers_size = notes.trailers_room = 0
+    """Begin a message; the limits stay, and so does the room, which is the usual one between messages."""
     notes.target_end = 0
     notes.field_count = 0
     notes.open = OPEN_NONE
@@ -288,8 +301,15 @@ cdef void init_notes(Notes *notes) noexcept nogil:
 
 
 cdef void free_notes(Notes *notes) noexcept nogil:
+    """Give back what a message needed beyond the usual."""
     if notes.fields != notes.first_fields:
         free(notes.fields)
+        notes.fields = notes.first_fields
+        notes.field_room = FIELDS_AT_FIRST
     if notes.pieces != notes.first_pieces:
         free(notes.pieces)
+        notes.pieces = notes.first_pieces
+        notes.piece_room = PIECES_AT_FIRST
     free(notes.trailers)
+    notes.trailers = NULL
+    notes.trailers_size = notes.trailers_room = 0

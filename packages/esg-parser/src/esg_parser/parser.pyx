@@ -46,6 +46,8 @@ include "notes.pxi"
 include "rules.pxi"
 
 cdef list method_names = [llhttp_method_name(<llhttp_method_t> method).decode() for method in range(HTTP_QUERY + 1)]
+for method, name in enumerate(method_names):
+    method_sizes[method] = len(name)
 cdef str HTTP_1_0 = "1.0"
 cdef str HTTP_1_1 = "1.1"
 
@@ -109,6 +111,8 @@ cdef refusal(Notes *notes):
         return MalformedMessage(f"more than {notes.max_extensions} bytes of chunk extensions", offset)
     if notes.refusal == REFUSE_VERSION:
         return UnsupportedVersion("a version other than HTTP/1", offset)
+    if notes.refusal == REFUSE_SPACES:
+        return MalformedMessage("more than one space in the request line", offset)
     if notes.refusal == REFUSE_PROTOCOL:
         return MalformedMessage("a protocol other than HTTP", offset)
     return MemoryError()
@@ -144,6 +148,10 @@ cdef class RequestParser:
         notes.max_target = limit("max_target_size", max_target_size)
         notes.max_extensions = limit("max_extensions_size", max_extensions_size)
         notes.max_overhead = self.max_head
+        notes.fields = notes.first_fields
+        notes.field_room = FIELDS_AT_FIRST
+        notes.pieces = notes.first_pieces
+        notes.piece_room = PIECES_AT_FIRST
         init_notes(notes)
         llhttp_init(&self.llhttp, HTTP_REQUEST, &callbacks)
         llhttp_set_lenient_version(&self.llhttp, 1)  # on_version_complete judges it
@@ -206,17 +214,20 @@ cdef class RequestParser:
         if notes.message_done and at < end:
             self.rest = read
             self.rest_from = at - PyBytes_AS_STRING(read)
-        if head is not None and notes.message_done and not self.head and is_bodiless(notes):
-            return [head, end_of_message]  # what most reads are
-        events = [] if head is None else [head]
-        self.add_body_events(events, read)
+        if head is not None and notes.message_done and is_bodiless(notes):
+            events = [head, end_of_message]  # what most reads are
+        else:
+            events = [] if head is None else [head]
+            self.add_body_events(events, read)
+        self.drop_head()
+        if notes.message_done:
+            free_notes(notes)
         return events
 
     cdef int add_body_events(self, list events, bytes read) except -1:
         cdef Notes *notes = &self.notes
         if notes.piece_count:
             events.append(self.make_body(read))
-        self.drop_head()
         if notes.message_done:
             if notes.field_count > notes.head_fields:
                 events.append(Trailers(self.make_fields(notes.trailers, notes.head_fields, notes.field_count, NULL)))
@@ -278,8 +289,6 @@ cdef class RequestParser:
 
     cdef void begin(self) noexcept:
         """Make ready for the next message."""
-        self.drop_head()
-        free_notes(&self.notes)
         init_notes(&self.notes)
         llhttp_reset(&self.llhttp)
         self.head_made = False
@@ -300,7 +309,7 @@ cdef class RequestParser:
         cdef bint is_1_1 = self.llhttp.http_minor > 0
         self.head_made = True
         memset(&special, 0, sizeof(special))
-        self.check_spaces(base, method)
+        self.check_version_follows(base)
         head = PyType_GenericAlloc(request_head, HEAD_FIELDS)
         put(head, METHOD, method)
         put(head, HTTP_VERSION, HTTP_1_1 if is_1_1 else HTTP_1_0)
@@ -309,6 +318,8 @@ cdef class RequestParser:
         put(head, HEADERS, headers)
         self.check_host(headers, &special, is_1_1)
         self.put_framing(head, headers, &special, is_1_1)
+        if special.proxy_connection:
+            self.unsay_proxy_connection(headers, is_1_1)
         put(head, KEEP_ALIVE, notes.keep_alive)
         # HTTP/1.0 knows neither (RFC 9110 sections 10.1.1 and 7.8).
         if is_1_1 and special.expect_count:
@@ -432,13 +443,13 @@ cdef class RequestParser:
 
     # -- Rules that llhttp leaves open
 
-    cdef int check_spaces(self, const char *base, str method) except -1:
-        # One space on either side of the target (RFC 9112 section 3); llhttp takes several, and HTTP/0.9.
+    cdef int check_version_follows(self, const char *base) except -1:
+        # One space behind the target (RFC 9112 section 3); llhttp takes several, and HTTP/0.9.
         cdef uint32_t end = self.notes.target_end
         if base[end] == c"\r":
             raise MalformedMessage("no HTTP version in the request line", end)
-        if self.notes.target != <uint32_t> len(method) + 1 or base[end] != c" " or base[end + 1] != c"H":
-            raise MalformedMessage("more than one space in the request line", self.notes.target)
+        if base[end + 1] != c"H":
+            raise MalformedMessage("more than one space in the request line", end + 1)
         return 0
 
     cdef int check_host(self, list headers, Special *special, bint is_1_1) except -1:
@@ -477,6 +488,14 @@ cdef class RequestParser:
             raise MalformedMessage("both Transfer-Encoding and Content-Length", offset)
         return 0
 
+    cdef int unsay_proxy_connection(self, list headers, bint is_1_1) except -1:
+        """Look at Connection alone: llhttp takes Proxy-Connection for it, which no RFC knows (RFC 9112 appendix C.2.2)."""
+        cdef list options = [o.strip(b" \t").lower() for o in combined(headers, b"connection").split(b",")]
+        self.notes.keep_alive = b"close" not in options and (is_1_1 or b"keep-alive" in options)
+        if b"upgrade" not in options:
+            self.notes.flags &= ~F_CONNECTION_UPGRADE
+        return 0
+
     cdef int check_expect(self, const char *base, Special *special) except -1:
         cdef Field *field = &self.notes.fields[special.expect]
         cdef bytes value = base[field.value:field.value_end]
@@ -499,12 +518,11 @@ cdef class RequestParser:
             raise UnsupportedFeature("an unknown method", offset)
         if errno == HPE_INVALID_CONSTANT and reason.startswith("Invalid method"):
             raise UnsupportedFeature("a method that is not of HTTP", offset)
-        if errno == HPE_INVALID_URL and offset > self.longest_target_end():
-            refuse(&self.notes, REFUSE_TARGET, self.notes.origin + self.longest_target_end())
-            raise refusal(&self.notes)
+        if errno == HPE_INVALID_URL:
+            # What the callback says of a target that is not whole, it says of one that is.
+            on_url(&self.llhttp, first_of_target(&self.llhttp), offset - target_start(&self.llhttp))
+            if self.notes.refusal:
+                raise refusal(&self.notes)
         if errno == HPE_PAUSED_H2_UPGRADE:
             raise UnsupportedVersion("the preface of HTTP/2", offset)
         raise MalformedMessage(reason, offset)
-
-    cdef uint64_t longest_target_end(self):
-        return len(<str> method_names[self.llhttp.method]) + 1 + self.notes.max_target

@@ -8,12 +8,14 @@ cdef enum:
     NAME_HOST = 1
     NAME_TRANSFER_ENCODING = 2
     NAME_EXPECT = 3
+    NAME_PROXY_CONNECTION = 4
 
 cdef enum:
     NAME_SLOTS = 256
     LONGEST_KNOWN_NAME = 32
 
-_NAMES_WITH_RULES = (b"host", b"transfer-encoding", b"expect")  # in the order of their numbers above
+# In the order of their numbers above.
+_NAMES_WITH_RULES = (b"host", b"transfer-encoding", b"expect", b"proxy-connection")
 # Names whose values say what a client or a server is, not who asks for what: the same few come again and again.
 _NAMES_THAT_REPEAT = (
     b"host", b"accept", b"accept-encoding", b"accept-language", b"cache-control", b"connection", b"content-type",
@@ -106,6 +108,7 @@ cdef struct Special:
     uint32_t expect
     uint32_t expect_count
     uint32_t transfer_encoding
+    bint proxy_connection
 
 
 cdef void note_special(Special *special, int name_id, uint32_t at) noexcept:
@@ -117,6 +120,8 @@ cdef void note_special(Special *special, int name_id, uint32_t at) noexcept:
         special.expect_count += 1
     elif name_id == NAME_TRANSFER_ENCODING:
         special.transfer_encoding = at
+    elif name_id == NAME_PROXY_CONNECTION:
+        special.proxy_connection = True
 
 
 cdef str decode_path(const char *at, size_t size):
