@@ -133,7 +133,9 @@ def _download(pin, folder):
 
 def _pip_environment():
     # The running hook's own variables would make the nested pip's hooks look for our backend.
-    return {key: value for key, value in os.environ.items() if not key.startswith("_PYPROJECT_HOOKS_")}
+    # The names that pyproject_hooks uses, today's and those of before its version 1.2.
+    hooks = ("_PYPROJECT_HOOKS_", "PEP517_")
+    return {key: value for key, value in os.environ.items() if not key.startswith(hooks)}
 
 
 def _download_failure(pin, output):

@@ -124,9 +124,10 @@ class FakeClock(Clock):
         """There is nothing to start: the test is the time."""
 
     def advance(self, seconds: float) -> None:
-        """Let ``seconds`` pass, tick by tick."""
-        for _ in range(int(seconds)):
-            self.now += 1
+        """Let ``seconds`` pass, with a tick every second and one at the end."""
+        end = self.now + seconds
+        while self.now < end:
+            self.now = min(self.now + 1, end)
             self.tick()
 
     def time(self) -> float:

@@ -148,12 +148,16 @@ cdef class Receive(Waiting):
 
 cdef class Drain(Waiting):
     cdef HTTPProtocol protocol
+    # Behind a whole response once is enough: what fills the buffer again is the responses behind it
+    cdef bint last
+    cdef bint waited
 
     cdef object poll(self):
         if self.protocol.broken:
             raise ClientDisconnected("the client has gone")
-        if self.protocol.lost or not self.protocol.writing_paused:
+        if self.protocol.lost or not self.protocol.writing_paused or self.last and self.waited:
             raise StopIteration
+        self.waited = True
         future = self.protocol.context.loop.create_future()
         self.protocol.drain_waiters = with_waiter(self.protocol.drain_waiters, future)
         return future
@@ -451,6 +455,7 @@ cdef class Exchange:
     cdef Drain drain(self):
         cdef Drain drain = Drain.__new__(Drain)
         drain.protocol = self.protocol
+        drain.last = self.responded
         return drain
 
     cdef int complete(self) except -1:
@@ -538,8 +543,7 @@ cdef class HTTPProtocol(StreamProtocol):
     def connection_lost(self, error):
         if self.exchange is not None:
             self.exchange.disconnect()
-            self.exchange.release()
-            self.exchange = None
+            self.drop_exchange()
         if self.spare is not None:
             self.spare.release()
             self.spare = None
@@ -619,6 +623,10 @@ cdef class HTTPProtocol(StreamProtocol):
         self.context.counters.requests += 1
         return exchange
 
+    cdef void drop_exchange(self) noexcept:
+        self.exchange.release()
+        self.exchange = None
+
     cdef bint may_go_on(self) noexcept:
         """Whether the exchange in work is over and the next one may begin.
 
@@ -660,11 +668,11 @@ cdef class HTTPProtocol(StreamProtocol):
     cdef int on_response(self) except -1:
         """A response is out whole; see what the connection is for now."""
         if self.context.access_logger is not None:
-            self.log_access()
+            self.log_access(self.exchange)
         if self.lost:
             return 0
         if self.connection.response.close or self.connection.read_state >= READING_CLOSED:
-            self.exchange = None
+            self.drop_exchange()
             return self.finish(self.connection.read_state <= READING_BODY or self.connection.early is not None)
         if self.connection.read_state == READING_BODY:
             # The rest of the body is thrown away as it comes, for so long and so much (see discard).
@@ -701,9 +709,9 @@ cdef class HTTPProtocol(StreamProtocol):
         """End the connection in the middle of a response."""
         self.write(self.connection.flush_head())
         self.connection.close()
-        self.exchange = None
         if self.context.access_logger is not None:
-            self.log_access()
+            self.log_access(self.exchange)
+        self.drop_exchange()
         return self.finish(self.connection.read_state == READING_BODY)
 
     cdef int refuse(self, error) except -1:
@@ -718,17 +726,17 @@ cdef class HTTPProtocol(StreamProtocol):
             self.connection.close()
         if exchange is not None:
             exchange.disconnect()
-            self.exchange = None
+            self.drop_exchange()
         return self.finish(True)
 
-    cdef int log_access(self) except -1:
+    cdef int log_access(self, Exchange exchange) except -1:
         cdef object logger = self.context.access_logger
         cdef tuple head = self.connection.request
         if logger.isEnabledFor(INFO):
-            # From the head, not from the scope, which the app may have changed.
+            # The client as the app knows it, for whom a proxy may speak; the rest as it was sent.
             logger.info(
                 '%s - "%s %s HTTP/%s" %d',
-                client_name(self.template["client"]),
+                client_name(exchange.scope.get("client")),
                 head[METHOD],
                 full_path(head),
                 head[HTTP_VERSION],

@@ -18,7 +18,7 @@ cdef dict connection_scope(transport, str root_path):
     """
     return {
         "type": "http",
-        "asgi": ASGI_VERSIONS.copy(),
+        "asgi": None,
         "http_version": USUAL_VERSION,
         "server": server_address(transport),
         "client": client_address(transport),
@@ -34,6 +34,7 @@ cdef dict connection_scope(transport, str root_path):
 
 cdef dict http_scope(dict template, tuple head, dict state):
     cdef dict scope = template.copy()
+    scope["asgi"] = ASGI_VERSIONS.copy()
     if head[HTTP_VERSION] is not USUAL_VERSION:
         scope["http_version"] = head[HTTP_VERSION]
     if head[METHOD] is not USUAL_METHOD:
