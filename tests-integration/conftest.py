@@ -136,9 +136,7 @@ class Server(Process):
         if self.popen.poll() is None:
             self.signal(signal.SIGTERM)
             assert self.wait() == -signal.SIGTERM, self.told()
-        bad = [
-            line for line in self.lines if line.startswith(("ERROR", "CRITICAL", "Traceback", "Exception"))
-        ]
+        bad = [line for line in self.lines if line.startswith(("ERROR", "CRITICAL", "Traceback", "Exception"))]
         assert self.faults or not bad, self.told()
         warned = [line for line in self.lines if "Warning:" in line or "never awaited" in line]
         assert not warned, self.told()

@@ -30,9 +30,7 @@ def ask(server: Any, target: str) -> Any:
         pytest.param(
             "/timeout",
             ["http.request", "timeout"],
-            marks=pytest.mark.skipif(
-                sys.version_info < (3, 11), reason="asyncio.timeout came with Python 3.11"
-            ),
+            marks=pytest.mark.skipif(sys.version_info < (3, 11), reason="asyncio.timeout came with Python 3.11"),
         ),
         ("/wait-for", ["http.request", "timeout"]),
         ("/task-group", ["http.request"]),

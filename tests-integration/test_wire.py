@@ -460,9 +460,7 @@ def test_truncated_body_is_not_complete(server: Any, wire: Any, word: str) -> No
 
 @pytest.mark.parametrize("path", ["/endless", "/endless-wrapped"])
 @pytest.mark.parametrize("reset", [False, True])
-def test_send_fails_once_the_client_has_left(
-    server: Any, wire: Any, word: str, path: str, reset: bool
-) -> None:
+def test_send_fails_once_the_client_has_left(server: Any, wire: Any, word: str, path: str, reset: bool) -> None:
     after = len(server.lines)
     wire.request(f"{path}?{word}")
     wire.head()

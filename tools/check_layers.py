@@ -26,9 +26,7 @@ FORBIDDEN = {
 STRINGS_AND_COMMENTS = re.compile(
     r'"""(?:\\.|[^\\])*?"""|\'\'\'(?:\\.|[^\\])*?\'\'\'|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'|#[^\n]*'
 )
-FROM = re.compile(
-    r"^[ \t]*from[ \t]+(\.*)([\w.]*)[ \t]+(c?import)[ \t]+(?:\(([^)]*)\)|([^\n;]*))", re.MULTILINE
-)
+FROM = re.compile(r"^[ \t]*from[ \t]+(\.*)([\w.]*)[ \t]+(c?import)[ \t]+(?:\(([^)]*)\)|([^\n;]*))", re.MULTILINE)
 PLAIN = re.compile(r"^[ \t]*(c?import)[ \t]+([^\n;]+)", re.MULTILINE)
 
 

@@ -78,13 +78,9 @@ def writing() -> Iterator[str]:
     return transitions(WRITING, Writing, WriteEvent)
 
 
-def transitions(
-    moves: Mapping[tuple[State, Event], State], states: type[State], events: type[Event]
-) -> Iterator[str]:
+def transitions(moves: Mapping[tuple[State, Event], State], states: type[State], events: type[Event]) -> Iterator[str]:
     """A row for each state, a column for each event, and where they lead."""
-    rows = [
-        [f"**{state.name}**", *(name_of(moves.get((state, event))) for event in events)] for state in states
-    ]
+    rows = [[f"**{state.name}**", *(name_of(moves.get((state, event))) for event in events)] for state in states]
     return table(["", *(event.name for event in events)], rows)
 
 
@@ -110,9 +106,7 @@ def made(page: str) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing, fail if a table is not up to date"
-    )
+    parser.add_argument("--check", action="store_true", help="write nothing, fail if a table is not up to date")
     check = parser.parse_args().check
     old = []
     for path in sorted(DOCS.glob("*.md")):

@@ -52,9 +52,7 @@ def hash_members(archive: Path, stem: str) -> dict[str, str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("archive", type=Path, help="the .tar.gz as the package index serves it")
     parser.add_argument("--output", type=Path, default=PIN)
     options = parser.parse_args()

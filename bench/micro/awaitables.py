@@ -9,8 +9,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from bench.micro.compare import compare
 from esg_protocols.asgi.http import Done
+
+from bench.micro.compare import compare
 
 AWAITS = 100
 done = Done()

@@ -9,11 +9,12 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from bench.apps.hello import app
-from bench.micro.compare import compare
 from esg_protocols.asgi import HTTPProtocol, ServerContext
 from esg_protocols.settings import Settings
 from esg_protocols.testing import FakeTransport
+
+from bench.apps.hello import app
+from bench.micro.compare import compare
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n"
 kept: list[Any] = [None]

@@ -1,15 +1,16 @@
 """Header fields that repeat are made once: a browser's head whose values stay, against one whose values are new.
 
-The second head has the same size; its User-Agent, Accept and Host differ in each of 1,000 variants, so that none of them
-is found again. Run: python -m bench.micro.fields
+The second head has the same size; its fields differ in each of 1,000 variants, so that none of them is found again.
+Run: python -m bench.micro.fields
 """
 
 from __future__ import annotations
 
 from itertools import cycle
 
-from bench.micro.compare import compare
 from esg_parser import RequestParser
+
+from bench.micro.compare import compare
 
 FIELDS = (
     "Host: www.{n:06}.example",

@@ -40,9 +40,7 @@ def compiled(source: str) -> ModuleType:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "head_reads.pyx")
         path.write_text(source)
-        subprocess.run(
-            [sys.executable, "-m", "Cython.Build.Cythonize", "--inplace", "--quiet", path], check=True
-        )
+        subprocess.run([sys.executable, "-m", "Cython.Build.Cythonize", "--inplace", "--quiet", path], check=True)
         (built,) = (file for file in Path(folder).glob("head_reads.*") if file.suffix in (".so", ".pyd"))
         spec = spec_from_file_location(path.stem, built)
         assert spec and spec.loader

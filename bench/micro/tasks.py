@@ -1,4 +1,4 @@
-"""An app that never waits in an eager task (CPython 3.12 and later), against a task that waits for its turn of the loop.
+"""An app that never waits, in an eager task (CPython 3.12 and later) and in a task that waits for a turn of the loop.
 
 Run: python -m bench.micro.tasks
 """

@@ -151,10 +151,16 @@ def _download_failure(pin, output):
             f"{archive}, which carries the C source of llhttp, cannot be downloaded, because this Python has "
             f"no pip: install pip, or set {SOURCE_VARIABLE} to the archive or to the folder unpacked from it."
         )
-    errors = [line for line in output.splitlines() if line.startswith("ERROR:")]
-    reason = errors[-1][len("ERROR:") :].strip().rstrip(".") if errors else "it gave no reason"
+    reason = _pip_reason([line.strip() for line in output.splitlines() if line.strip()])
     return (
         f"pip could not download {archive}, which carries the C source of llhttp ({reason}): "
         "check the network and pip's index, "
         f"or set {SOURCE_VARIABLE} to the archive or to the folder unpacked from it."
     )
+
+
+def _pip_reason(lines):
+    errors = [line.removeprefix("ERROR:").strip() for line in lines if line.startswith("ERROR:")]
+    if errors[-1:] == ["Exception:"]:
+        return lines[-1]  # of the traceback behind it
+    return errors[-1].rstrip(".") if errors else "it gave no reason"

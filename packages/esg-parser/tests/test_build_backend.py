@@ -221,9 +221,7 @@ def test_hook_ends_with_the_sentence_and_no_traceback(root, monkeypatch, tmp_pat
     write_folder(root, {f"build_backend/{path.name}": path.read_bytes() for path in BACKEND.glob("*.*")})
     monkeypatch.setenv("ESG_PARSER_VENDOR", str(tmp_path / "nowhere"))
     code = "import esg_parser_build; esg_parser_build.build_wheel('.')"
-    result = subprocess.run(
-        [sys.executable, "-c", code], cwd=root / "build_backend", capture_output=True, text=True
-    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=root / "build_backend", capture_output=True, text=True)
     assert result.returncode == 1
     assert result.stderr.startswith("error: ESG_PARSER_VENDOR names ")
     assert result.stderr.count("\n") == 1

@@ -34,9 +34,7 @@ def read_with_h11(raw: bytes):
         elif isinstance(event, h11.Data):
             body += bytes(event.data)
         elif isinstance(event, h11.EndOfMessage):
-            messages.append(
-                (request.method, request.target, list(request.headers), body, list(event.headers))
-            )
+            messages.append((request.method, request.target, list(request.headers), body, list(event.headers)))
             connection.send(h11.Response(status_code=404, headers=[("content-length", "0")]))
             connection.send(h11.EndOfMessage())
             if connection.our_state is not h11.DONE:
@@ -48,9 +46,7 @@ def read_with_h11(raw: bytes):
 
 def as_h11(message):
     head = message.head
-    headers = [
-        (name, value.lower() if name == b"transfer-encoding" else value) for name, value in head.headers
-    ]
+    headers = [(name, value.lower() if name == b"transfer-encoding" else value) for name, value in head.headers]
     return (head.method.encode(), head.target, headers, message.body, message.trailers)
 
 

@@ -54,10 +54,7 @@ def test_default_head_size():
 def test_a_huge_read_stops_at_the_limit(start, filling):
     raw = start + filling * (MEGABYTE // len(filling))
     failure = feed_pieces([raw], max_headers=10**6).failure
-    assert (
-        failure
-        == feed_pieces((raw[i : i + 1000] for i in range(0, len(raw), 1000)), max_headers=10**6).failure
-    )
+    assert failure == feed_pieces((raw[i : i + 1000] for i in range(0, len(raw), 1000)), max_headers=10**6).failure
     assert failure.offset <= 65536
 
 
@@ -93,9 +90,7 @@ def test_target_size(form):
     target = form.format("x" * 50)
     raw = request(f"GET {target} HTTP/1.1", HOST)
     assert parse(raw, max_target_size=len(target)).head.target == target.encode()
-    assert failure_of(raw, max_target_size=len(target) - 1) == Failure(
-        414, "TargetTooLong", 4 + len(target) - 1
-    )
+    assert failure_of(raw, max_target_size=len(target) - 1) == Failure(414, "TargetTooLong", 4 + len(target) - 1)
 
 
 def test_default_target_size():
@@ -122,9 +117,7 @@ def test_a_target_that_is_bad_before_it_is_too_long():
 
 def test_a_long_absolute_form():
     target = "http://a.example/" + "x" * 100_000
-    outcome = feed_pieces(
-        [request(f"GET {target} HTTP/1.1", HOST)], max_target_size=200_000, max_head_size=200_000
-    )
+    outcome = feed_pieces([request(f"GET {target} HTTP/1.1", HOST)], max_target_size=200_000, max_head_size=200_000)
     assert outcome.failure is None
     assert outcome.messages[0].head.target == target.encode()
 

@@ -119,9 +119,7 @@ def test_errors(way):
 
 def test_memory_of_its_own():
     """What the parser allocates in C: heads in pieces, many fields, trailers, many chunks in one read."""
-    chunks = request(
-        "POST / HTTP/1.1", HOST, "Transfer-Encoding: chunked", body=b"1\r\nx\r\n" * 500 + b"0\r\nX: "
-    )
+    chunks = request("POST / HTTP/1.1", HOST, "Transfer-Encoding: chunked", body=b"1\r\nx\r\n" * 500 + b"0\r\nX: ")
     trailer = b"y" * 5000 + b"\r\n\r\n"
     bad_trailer = b"y" * 5000 + b"\x00"
 
@@ -143,9 +141,7 @@ def test_memory_of_its_own():
 def test_shared_objects_keep_their_counts():
     """Names, methods and versions are shared by all heads; a count that drifts ends in a crash."""
     parser = RequestParser()
-    raw = request(
-        "PUT / HTTP/1.1", HOST, "Accept: */*", "Content-Length: 0", "Connection: upgrade", "Upgrade: x"
-    )
+    raw = request("PUT / HTTP/1.1", HOST, "Accept: */*", "Content-Length: 0", "Connection: upgrade", "Upgrade: x")
     head = parser.feed(raw)[0]
     shared = [
         head.method,

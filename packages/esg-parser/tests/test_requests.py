@@ -364,9 +364,7 @@ def test_half_a_request_is_no_trailing_data_once_it_is_fed():
 
 def test_nothing_carries_over():
     odd = request("POST /odd?q HTTP/1.0", "Connection: keep-alive", "Content-Length: 1", body=b"x")
-    upgrade = request(
-        "GET / HTTP/1.1", HOST, "Connection: upgrade, close", "Upgrade: x", "Expect: 100-continue"
-    )
+    upgrade = request("GET / HTTP/1.1", HOST, "Connection: upgrade, close", "Upgrade: x", "Expect: 100-continue")
     chunked = request("POST / HTTP/1.1", HOST, CHUNKED, body=b"0\r\nConnection: close\r\nX: y\r\n\r\n")
     alone = feed_pieces([GET]).messages
     for before in (odd, upgrade, chunked):
@@ -385,9 +383,7 @@ def test_nothing_at_all():
     parser.close()
 
 
-@pytest.mark.parametrize(
-    "kind", [bytearray, memoryview, lambda raw: memoryview(bytearray(raw + raw))[: len(raw)]]
-)
+@pytest.mark.parametrize("kind", [bytearray, memoryview, lambda raw: memoryview(bytearray(raw + raw))[: len(raw)]])
 def test_other_bytes(kind):
     raw = request("POST / HTTP/1.1", HOST, "Content-Length: 2", body=b"hi")
     assert messages_of(feed(RequestParser(), kind(raw))) == feed_pieces([raw]).messages

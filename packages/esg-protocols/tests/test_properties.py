@@ -34,6 +34,7 @@ REQUESTS = [
     b"OPTIONS * HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
 ]
 
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 BYTES = st.one_of(st.sampled_from(b"\r\n\t \x00:;,/?#%0159afGHP\xff"), st.integers(0, 255))
 
 
@@ -71,7 +72,8 @@ def check(written: bytes, methods: list[str], ended: bool, judge: Judge, incompl
     except incomplete:
         # The last request waits for more of its body, or its client was lost.
         answers, rest = judge(written, methods[:-1], eof=ended)
-        assert rest.replace(b"HTTP/1.1 100 Continue\r\n\r\n", b"") == b""
+        assert rest in (b"", CONTINUE)
+        return
     if rest:
         (refusal,), rest = judge(rest, ["GET"], eof=True)
         assert refusal.status >= 400

@@ -128,9 +128,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Process]]:
     """Start ``python *arguments`` beside an ``example.py``; ``esg`` puts ``-m esg --port 0`` in front."""
     processes = []
 
-    def begin(
-        *arguments: str, example: str = HELLO, esg: bool = True, env: dict[str, str] | None = None
-    ) -> Process:
+    def begin(*arguments: str, example: str = HELLO, esg: bool = True, env: dict[str, str] | None = None) -> Process:
         (tmp_path / "example.py").write_text(textwrap.dedent(example))
         before = ["-m", "esg", "--port", "0"] if esg else []
         processes.append(Process([*before, *arguments], tmp_path, env or {}))

@@ -115,9 +115,7 @@ class TestImport:
 
 
 class TestMakeApp:
-    @pytest.mark.parametrize(
-        "app", [asgi3, Instance(), functools.partial(asgi3), lambda *args: asgi3(*args), min]
-    )
+    @pytest.mark.parametrize("app", [asgi3, Instance(), functools.partial(asgi3), lambda *args: asgi3(*args), min])
     def test_asgi3(self, app: Any, caplog: pytest.LogCaptureFixture) -> None:
         assert make_app(app) is app
         assert not caplog.records

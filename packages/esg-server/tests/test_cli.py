@@ -53,9 +53,7 @@ def test_flags_reach_the_configuration(served: list[Config]) -> None:
 
 
 def test_variables_reach_the_configuration(served: list[Config]) -> None:
-    result = call(
-        ESG_APP="x:y", ESG_PORT="9", ESG_ACCESS_LOG="false", ESG_LOOP="asyncio", ESG_LIMIT_HEAD_SIZE="999"
-    )
+    result = call(ESG_APP="x:y", ESG_PORT="9", ESG_ACCESS_LOG="false", ESG_LOOP="asyncio", ESG_LIMIT_HEAD_SIZE="999")
     assert result.exit_code == 0, result.output
     assert served == [Config("x:y", port=9, access_log=False, loop="asyncio", limit_head_size=999)]
 

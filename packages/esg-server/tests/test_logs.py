@@ -43,9 +43,7 @@ def test_access_lines_cannot_be_forged(capsys: pytest.CaptureFixture[str]) -> No
     assert line == (r'INFO:     \x0a1 - "GET /\x0d\x0aINFO: forged\x1b[2J\x7f\x85\u2028 HTTP/1.1" 200 OK')
 
 
-@pytest.mark.parametrize(
-    ("level", "count"), [("critical", 0), ("warning", 1), ("info", 2), ("debug", 3), ("trace", 4)]
-)
+@pytest.mark.parametrize(("level", "count"), [("critical", 0), ("warning", 1), ("info", 2), ("debug", 3), ("trace", 4)])
 def test_levels(level: str, count: int, capsys: pytest.CaptureFixture[str]) -> None:
     configure(level)
     logger = logging.getLogger("esg.asgi")

@@ -459,9 +459,7 @@ def test_the_loop_asked_for(loop: str) -> None:
 
 def test_without_uvloop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "uvloop", None)
-    with pytest.raises(
-        StartupError, match=r"uvloop is not installed; try pip install esg-server\[standard\]"
-    ):
+    with pytest.raises(StartupError, match=r"uvloop is not installed; try pip install esg-server\[standard\]"):
         Server(Config(App(), port=0, loop="uvloop", log_config=None)).run()
     test_the_loop_asked_for("asyncio")
 

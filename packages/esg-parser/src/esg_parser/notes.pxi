@@ -111,6 +111,13 @@ cdef int on_version_complete(llhttp_t *parser) noexcept nogil:
 cdef uint8_t method_sizes[HTTP_QUERY + 1]
 
 
+cdef int fill_method_sizes(list names) except -1:
+    cdef int method
+    for method in range(HTTP_QUERY + 1):
+        method_sizes[method] = len(names[method])
+    return 0
+
+
 cdef inline uint32_t target_start(llhttp_t *parser) noexcept nogil:
     """Where the target begins: one space behind the method (RFC 9112 section 3)."""
     return method_sizes[parser.method] + 1

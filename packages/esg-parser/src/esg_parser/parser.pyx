@@ -46,8 +46,7 @@ include "notes.pxi"
 include "rules.pxi"
 
 cdef list method_names = [llhttp_method_name(<llhttp_method_t> method).decode() for method in range(HTTP_QUERY + 1)]
-for method, name in enumerate(method_names):
-    method_sizes[method] = len(name)
+fill_method_sizes(method_names)
 cdef str HTTP_1_0 = "1.0"
 cdef str HTTP_1_1 = "1.1"
 
