@@ -67,14 +67,15 @@ def judge(written: bytes, methods: list[str], *, eof: bool = False) -> tuple[lis
     """
     answers = []
     for method in methods:
-        if not written:
-            raise Incomplete(f"{len(answers)} responses of {len(methods)}")
-        answer, written = _judge_one(written, method, eof)
+        answer, written = judge_one(written, method, eof=eof)
         answers.append(answer)
     return answers, written
 
 
-def _judge_one(written: bytes, method: str, eof: bool) -> tuple[Answer, bytes]:
+def judge_one(written: bytes, method: str, *, eof: bool = False) -> tuple[Answer, bytes]:
+    """The response to one request, and the bytes behind it; errors as for :func:`judge`."""
+    if not written:
+        raise Incomplete("nothing")
     client = h11.Connection(h11.CLIENT, max_incomplete_event_size=1 << 20)
     target = "*" if method == "OPTIONS" else "/"
     client.send(h11.Request(method=method, target=target, headers=[("Host", "judge")]))
@@ -143,9 +144,7 @@ class Wiring:
         self.access_logger, self.accesses = make_logger("esg.access")
         if options.pop("access_log", False):
             options["access_logger"] = self.access_logger
-        self.context = ServerContext(
-            app, Settings(**settings), loop=self.loop, error_logger=error_logger, **options
-        )
+        self.context = ServerContext(app, Settings(**settings), loop=self.loop, error_logger=error_logger, **options)
         self.clock = FakeClock(self.context)
         self.protocols: list[HTTPProtocol] = []
         self.clients: list[Client] = []
@@ -273,24 +272,25 @@ class Client:
 
     async def answers(self, methods: list[str]) -> list[Answer]:
         """The next responses, whole and in order."""
-        seen, judged = (-1, False), (-1, False)
         found: list[Answer] = []
+        seen = (-1, False)
 
         def there() -> bool:
-            nonlocal seen, judged, found
+            nonlocal seen
             ended = self.ended
             before, seen = seen, (len(self.received), ended)
-            if seen != before or seen == judged:
+            if seen != before:
                 return False  # more may come at once: not every piece of it is judged
-            judged = seen
             try:
-                found, rest = judge(bytes(self.received), methods, eof=ended)
+                while len(found) < len(methods):
+                    answer, rest = judge_one(bytes(self.received), methods[len(found)], eof=ended)
+                    found.append(answer)
+                    self.received[:] = rest
             except Incomplete:
                 return False
-            self.received[:] = rest
             return True
 
-        await self.until(there, f"({methods} answered)")
+        await self.until(there, f"({len(methods)} requests answered)")
         return found
 
     async def end(self) -> bytes:

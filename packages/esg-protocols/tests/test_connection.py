@@ -28,9 +28,7 @@ def asked(request: bytes = GET, **options: Any) -> HTTPConnection:
     return connection
 
 
-def respond(
-    connection: HTTPConnection, body: Iterable[bytes] = (b"",), status: int = 200, headers: Any = ()
-) -> bytes:
+def respond(connection: HTTPConnection, body: Iterable[bytes] = (b"",), status: int = 200, headers: Any = ()) -> bytes:
     parts = list(body)
     written = connection.send_response(status, headers)
     for part in parts[:-1]:

@@ -19,7 +19,7 @@ STREAM = {"type": "http.response.start", "status": 200}
 BODY = {"type": "http.response.body", "body": b"hello"}
 END = {"type": "http.response.body"}
 
-MOST_HELD = 2 * KIB * KIB
+MOST_HELD = KIB * KIB
 """More than the sockets and transports of both sides hold between them."""
 
 

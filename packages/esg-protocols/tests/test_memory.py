@@ -78,9 +78,7 @@ async def outliving(scope: Any, receive: Any, send: Any) -> None:
 def make_context(app: Any) -> ServerContext:
     logger = logging.Logger("esg.error")
     logger.addHandler(logging.NullHandler())
-    context = ServerContext(
-        app, Settings(), loop=asyncio.get_running_loop(), state={"a": 1}, error_logger=logger
-    )
+    context = ServerContext(app, Settings(), loop=asyncio.get_running_loop(), state={"a": 1}, error_logger=logger)
     FakeClock(context)
     return context
 
@@ -125,9 +123,7 @@ def test_requests_on_one_connection(data: bytes, app: Any, in_loop: InLoop) -> N
     in_loop(story())
 
 
-@pytest.mark.parametrize(
-    "app", [echo, waiting, failing, failing_late, early, outliving], ids=lambda app: app.__name__
-)
+@pytest.mark.parametrize("app", [echo, waiting, failing, failing_late, early, outliving], ids=lambda app: app.__name__)
 @pytest.mark.parametrize(
     "data",
     [b"", GET, GET[:20], CLOSE, POST, PART, BAD, GET + BAD, GET * 20, GET + PART],

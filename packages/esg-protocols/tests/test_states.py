@@ -122,9 +122,7 @@ READ_STEPS: dict[ReadEvent, Step] = {
 BYTES = [ReadEvent.HEAD, ReadEvent.DATA, ReadEvent.END, ReadEvent.ERROR]
 # What comes behind a whole request is kept, whatever it is; after the last request it is thrown away.
 QUIET_READS = {
-    (state, event)
-    for state in (Reading.DONE, Reading.CLOSED, Reading.FAILED)
-    for event in (*BYTES, ReadEvent.EOF)
+    (state, event) for state in (Reading.DONE, Reading.CLOSED, Reading.FAILED) for event in (*BYTES, ReadEvent.EOF)
 }
 
 # What the parser never says there: these bytes mean something else, or are an error.

@@ -1,0 +1,1 @@
+"""Response heads as bytes; all of it is for C callers."""
