@@ -8,6 +8,7 @@ real socket. Nothing sleeps: what a case waits for is looked for turn by turn of
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import logging
 import socket
@@ -447,10 +448,8 @@ class SocketClient(Client):
     async def close(self) -> None:
         self.stop_reading()
         self._writer.transport.abort()
-        try:
+        with contextlib.suppress(ConnectionError):
             await self._writer.wait_closed()
-        except ConnectionError:
-            pass
 
     def stop_reading(self) -> None:
         if self._pump is not None:

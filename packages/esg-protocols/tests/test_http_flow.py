@@ -125,7 +125,7 @@ def test_an_app_that_waits_for_the_bytes_does_not_stop_the_upload(play_fake: Pla
 
 
 def test_reading_goes_on_behind_a_body_that_stopped_it(play_fake: Play) -> None:
-    """A whole large body in one read stops the socket; once it is taken the client must be heard again, if it leaves."""
+    """A whole large body in one read stops the socket; once it is taken the client must be heard again."""
 
     async def case(client: Any) -> None:
         taken = asyncio.Event()

@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 from esg_protocols.asgi import Clock, HTTPProtocol, ServerContext
 
@@ -176,7 +176,8 @@ class Server:
         self.context = context = self._make_context(app, lifespan)
         self._clock = Clock(context)
         self._clock.start()
-        protocol = functools.partial(HTTPProtocol, context)
+        # An asyncio protocol in all but inheritance, which a compiled class cannot have.
+        protocol = cast("Callable[[], asyncio.Protocol]", functools.partial(HTTPProtocol, context))
         for sock in self.sockets:
             try:
                 listener = await loop.create_server(protocol, sock=sock, backlog=self.config.backlog)

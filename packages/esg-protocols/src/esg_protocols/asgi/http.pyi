@@ -35,7 +35,6 @@ class Exchange:
             ClientDisconnected: the client has gone (ASGI HTTP specification 2.4).
         """
 
-@disjoint_base
 class Done:
     """The awaitable of a ``send`` that need not wait."""
 
