@@ -117,7 +117,7 @@ def test_requests_on_one_connection(data: bytes, app: Any, in_loop: InLoop) -> N
             await settle(context)
             assert transport.take().count(b"HTTP/1.1 200 OK") == data.count(b"HTTP/1.1")
 
-        await stays_flat(work, 5000 if data is GET else 500)
+        await stays_flat(work, 5000 if data is GET else 200)
         assert not transport.closed
 
     in_loop(story())
@@ -143,7 +143,7 @@ def test_connections(end: str, data: bytes, app: Any, in_loop: InLoop) -> None:
             transport.close()
             await settle(context)
 
-        await stays_flat(work, 500)
+        await stays_flat(work, 500 if app is echo else 150)
         assert not context.connections
 
     in_loop(story())

@@ -9,6 +9,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 README = Path(__file__).parents[1] / "README.md"
 
 
@@ -31,18 +33,34 @@ def exchange(sock: socket.socket, data: bytes, end: bytes) -> bytes:
 
 
 def test_the_blocking_server() -> None:
+    namespace = blocks()[0]
     ours, theirs = socket.socketpair()
-    thread = threading.Thread(target=blocks()[0]["handle"], args=(ours,))
+    theirs.settimeout(10)
+    thread = threading.Thread(target=namespace["serve"], args=(ours, namespace["hello"]))
     thread.start()
-    with ours, theirs:
+    with theirs:
         get = b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n"
-        assert exchange(theirs, get % 1 + get % 2, b"/2\n").count(b"You asked for") == 2
-        post = b"POST /3 HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n"
-        theirs.sendall(post + b"a")
-        assert b"/3" in exchange(theirs, b"b", b"/3\n")
+        assert exchange(theirs, get % 1 + get % 2, b"GET /2 with 0 bytes\n").count(b"HTTP/1.1 200 OK") == 2
+        post = b"POST /3 HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n"
+        assert exchange(theirs, post, b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        theirs.sendall(b"a")
+        assert exchange(theirs, b"b", b"POST /3 with 2 bytes\n").startswith(b"HTTP/1.1 200 ")
         assert exchange(theirs, b"GET / HTTP/9.9\r\n\r\n", b"Supported").startswith(b"HTTP/1.1 505 ")
-        thread.join(10)
-        assert not thread.is_alive()
+        assert theirs.recv(1) == b""
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\na"])
+def test_the_blocking_server_and_a_client_that_stops(sent: bytes) -> None:
+    namespace = blocks()[0]
+    ours, theirs = socket.socketpair()
+    theirs.settimeout(10)
+    with theirs:
+        theirs.sendall(sent)
+        theirs.shutdown(socket.SHUT_WR)
+        namespace["serve"](ours, namespace["hello"])
+        assert theirs.recv(1) == b""
 
 
 def test_the_asgi_server() -> None:

@@ -8,26 +8,36 @@ from esg_protocols.asgi.context import ServerContext
 
 @disjoint_base
 class StreamProtocol:
-    """What every protocol on a stream has; an asyncio protocol in all but inheritance."""
+    """What every protocol on an asyncio transport has in common; it takes the calls of :class:`asyncio.Protocol`.
 
-    deadline: float
-    """When the connection has waited long enough, on the context's clock; 0 is never."""
+    Args:
+        context: what the server lends its connections.
+    """
 
     def __init__(self, context: ServerContext) -> None: ...
     @property
     def transport(self) -> asyncio.Transport | None:
-        """The transport, None before and after the connection."""
+        """The transport while the connection is open, otherwise None."""
+    deadline: float
+    """When the connection has waited long enough, in seconds on the clock's time; 0 is never."""
+
     def connection_made(self, transport: asyncio.Transport) -> None:
-        """Called by the event loop."""
+        """The transport is there. The connection is noted in the context."""
+
     def connection_lost(self, error: Exception | None) -> None:
-        """Called by the event loop."""
+        """The transport is gone. Whoever waits to write is woken."""
+
     def pause_writing(self) -> None:
-        """Called by the transport when the client does not read."""
+        """The transport's buffer is full: from here on apps wait in ``send``."""
+
     def resume_writing(self) -> None:
-        """Called by the transport when the client reads again."""
+        """The transport's buffer has drained."""
+
     def tick(self) -> None:
-        """Called once a second by the clock."""
+        """Hold the deadline against the time; the clock calls it every second."""
+
     def on_deadline(self) -> None:
-        """Called at the first tick behind the deadline."""
+        """The deadline has come: drop the connection. Protocols that know better do that."""
+
     def abort(self) -> None:
-        """Drop the connection and what is still to be written."""
+        """Drop the connection and what is still to be written. Harmless when it is over."""

@@ -13,31 +13,33 @@ from esg_protocols.settings import Settings
 
 @disjoint_base
 class Counters:
-    """What has happened so far, over all connections of a context."""
+    """What has happened on the connections of one context; the numbers only grow."""
 
     connections: int
-    """Connections accepted."""
+    """Connections that were made."""
     requests: int
-    """Requests whose head was whole."""
+    """Requests whose head was read."""
     protocol_errors: int
-    """Connections that ended because the client broke a rule."""
+    """Requests that were refused because they broke a rule."""
     app_errors: int
-    """Exceptions that came out of the application."""
+    """Calls of the app that ended in an exception, apart from those whose client had left."""
 
 @disjoint_base
 class ServerContext:
-    """Shared by all connections of one server process.
+    """What the connections of one server share. It belongs to one event loop.
+
+    Make it where the context variables are that every request shall see, as set by a lifespan: each request
+    runs in a copy of the context of this call, so that nothing leaks from one to another.
 
     Args:
-        app: an ASGI 3 application.
-        settings: limits, timeouts and default headers.
+        app: an ASGI 3 application: a callable that takes scope, receive and send and returns an awaitable.
+        settings: limits and times.
         loop: the event loop that the connections run on.
-        state: the state of the lifespan, copied into every scope; None leaves it out.
-        access_logger: gets one INFO record for each response; None logs none.
-        error_logger: ``esg.error`` by default.
-        server_name: the value of the default Server field.
-
-    Every request runs in a copy of the context (:mod:`contextvars`) in which this is made.
+        state: the lifespan's state, of which every scope gets a shallow copy; without one scopes have none.
+        access_logger: takes a record for every response; without one there are none. The arguments of a record
+            are the client's address, method, path with query, HTTP version and status.
+        error_logger: for what goes wrong; ``esg.error`` if there is none.
+        server_name: what the default ``Server`` field says.
     """
 
     def __init__(
@@ -54,40 +56,49 @@ class ServerContext:
     @property
     def app(self) -> Any:
         """The application."""
+
     @property
     def settings(self) -> Settings:
-        """Limits, timeouts and default headers."""
+        """Limits and times; connections read them when they are made."""
+
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
         """The event loop."""
+
     @property
     def context(self) -> Context:
-        """What each request's context is a copy of."""
+        """The context variables that every request starts with."""
+
     @property
     def counters(self) -> Counters:
         """What has happened so far."""
+
     @property
     def error_logger(self) -> logging.Logger:
-        """Where errors of the application and of clients go."""
+        """Where errors go."""
+
     @property
     def access_logger(self) -> logging.Logger | None:
-        """Where a line for each response goes."""
+        """Where responses are noted."""
+
     @property
     def server_line(self) -> bytes:
-        """The default Server field, whole."""
+        """The default ``Server`` field line; empty when it is switched off."""
+
     @property
     def connections(self) -> set[HTTPProtocol]:
-        """Connections that are open."""
+        """The connections that are open. Not to be changed."""
+
     @property
     def tasks(self) -> set[asyncio.Task[Any]]:
-        """Applications that are running."""
+        """The tasks of apps that did not end in their first step. Not to be changed."""
     state: dict[str, Any] | None
-    """The state of the lifespan."""
+    """The lifespan's state."""
     closing: bool
-    """True while the server shuts down: new connections are closed at once."""
-    on_empty: Callable[[], None] | None
-    """Called when the last connection has gone and the last application has ended."""
+    """Set it when the server stops: connections made from then on are closed at once."""
+    on_empty: Callable[[], object] | None
+    """Called whenever the last connection or task has gone and none of either is left."""
     now: float
-    """Seconds on the loop's clock, as of the last tick."""
+    """Seconds on the clock's time, as of its last tick. Set by the clock."""
     date_line: bytes
-    """The default Date field, whole, as of the last tick; empty without one."""
+    """The default ``Date`` field line; empty before the first tick or when it is switched off. Set by the clock."""

@@ -1,34 +1,85 @@
 """HTTP on an asyncio transport: the protocol reads and writes, an exchange is one request and its response."""
 
+import asyncio
 from typing import Any
 
 from typing_extensions import disjoint_base
 
 from esg_protocols.asgi.base import StreamProtocol
+from esg_protocols.asgi.context import ServerContext
 
 @disjoint_base
 class HTTPProtocol(StreamProtocol):
-    """One connection, for ``loop.create_server(lambda: HTTPProtocol(context), ...)``."""
+    """One HTTP/1.1 connection that runs an ASGI app: an :class:`asyncio.Protocol` in all but name.
+
+    It is what ``loop.create_server`` wants a factory of. Requests run one at a time and in order, each in a task
+    and a context of its own (see :class:`ServerContext`).
+
+    To the app it keeps the ASGI HTTP specification 2.4: ``receive`` returns ``http.disconnect`` once the client has
+    left, has closed its side or has its whole response; ``send`` raises :class:`ClientDisconnected`, which is an
+    ``OSError``, once the client has left, and :class:`LocalProtocolError` for a message of a wrong type or order, or
+    one that must not go on the wire. ``send`` waits while the client does not read, and the client has to wait
+    while the app does not.
+
+    An app that fails before its response is answered for with 500; one that fails within it has its response cut
+    short, so that the client sees it.
+
+    Args:
+        context: what the server lends its connections.
+    """
+
+    def __init__(self, context: ServerContext) -> None: ...
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        """The transport is there. It is closed again if the context says ``closing``."""
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The transport is gone: an app in the middle of its response learns that its client is."""
 
     def data_received(self, data: bytes) -> None:
-        """Called by the event loop."""
+        """Take in what was read, and run the app for each request in it.
+
+        A request that cannot be read is answered with the status of its error (400, 414, 417, 431, 501 or 505), and
+        the connection ends (RFC 9112 section 9.6).
+        """
+
     def eof_received(self) -> bool | None:
-        """Called by the event loop; True keeps the transport open for an answer that is due."""
-    def go_on(self) -> None:
-        """Go on with requests that were read already, if nothing is in the way."""
-    def run_later(self) -> None:
-        """Called by the event loop a turn after a response, with the request behind it."""
+        """The client closed its side.
+
+        Returns:
+            True if the transport is to stay open, because a request that came whole is still to be answered.
+        """
+
+    def resume_writing(self) -> None:
+        """The transport's buffer has drained: ``send`` goes on, and so do requests that came meanwhile."""
+
+    def tick(self) -> None:
+        """Send off a head that waits for its body in vain, and hold the deadline against the time."""
+
+    def on_deadline(self) -> None:
+        """The connection was idle too long, or its client took too long to leave: end it."""
+
     def shutdown(self) -> None:
-        """End the connection: now if it is idle, otherwise behind the response in work."""
+        """End the connection: now if it is idle, otherwise behind the response in work. Harmless when it is over."""
+
+    def go_on(self) -> None:
+        """Go on with requests that were read already. The loop calls it."""
+
+    def run_later(self) -> None:
+        """Start the request that was read with the last one. The loop calls it."""
 
 @disjoint_base
 class Exchange:
     """One request and its response. Applications get its ``receive`` and ``send``."""
 
     def receive(self) -> Receive:
-        """ASGI's receive: an awaitable that gives the next message."""
+        """The next message: ``http.request`` with what came of the body since, or ``http.disconnect``.
+
+        The first one that has to wait says ``100 Continue`` to a client that waits for it.
+        """
     def send(self, message: Any) -> Done | Waiting:
-        """ASGI's send: done when it returns, but for a wait when the client does not read.
+        """Send ``http.response.start`` or ``http.response.body``. The message is taken at once, not when it is awaited.
+
+        What is returned waits while the client does not read, and now and then lets the loop have a turn.
 
         Raises:
             LocalProtocolError: a message of a wrong type, order or content.
@@ -78,4 +129,4 @@ class AppRun:
     def send(self, value: Any) -> Any: ...
     def throw(self, kind: Any, value: Any = None, traceback: Any = None) -> Any: ...
     def close(self) -> None: ...
-    def __getattr__(self, name: str) -> Any: ...
+    def __getattr__(self, name: str, /) -> Any: ...

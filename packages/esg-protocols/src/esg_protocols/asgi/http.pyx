@@ -1,4 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, auto_pickle=False, binding=False
+# cython: nonecheck=True
 """HTTP on an asyncio transport: the protocol reads and writes, an exchange is one request and its response."""
 
 from cpython.ref cimport Py_DECREF, PyObject
@@ -39,6 +40,7 @@ cdef extern from "Python.h":
         PYGEN_ERROR
         PYGEN_NEXT
     PySendResult PyIter_Send(object, object, PyObject **) except PYGEN_ERROR
+    object PyObject_Call(object, tuple, PyObject *)
 
 
 cdef enum:
@@ -193,6 +195,8 @@ cdef class AppRun:
     """
 
     cdef Exchange exchange
+    # What the application is called with: the exchange may have given up its methods before a task has its first turn
+    cdef tuple arguments
     cdef object coroutine
 
     def __await__(self):
@@ -237,7 +241,7 @@ cdef class AppRun:
         cdef PySendResult result
         try:
             if self.coroutine is None:
-                self.coroutine = steps_of(self.exchange.call_app())
+                self.coroutine = steps_of(self.call_app())
             result = PyIter_Send(self.coroutine, None, yielded)
         except BaseException as error:
             self.exchange.end(error)
@@ -248,6 +252,12 @@ cdef class AppRun:
             take_reference(yielded[0])
             self.exchange.end(None)
         return result
+
+
+    cdef object call_app(self):
+        cdef tuple arguments = self.arguments
+        self.arguments = None
+        return PyObject_Call(self.exchange.protocol.context.app, arguments, NULL)
 
 
 cdef bint is_about_the_client(error) except -1:
@@ -405,15 +415,13 @@ cdef class Exchange:
             self.receive_method = self.receive
             self.send_method = self.send
         run.exchange = self
+        run.arguments = (self.scope, self.receive_method, self.send_method)
         self.ended = False
         task = context.start_task(run)
         if not self.ended:
             self.task = task
             context.tasks.add(task)
         return 0
-
-    cdef object call_app(self):
-        return self.protocol.context.app(self.scope, self.receive_method, self.send_method)
 
     def receive(self):
         cdef Receive receive = Receive.__new__(Receive)
@@ -662,7 +670,8 @@ cdef class HTTPProtocol(StreamProtocol):
         return []
 
     def go_on(self):
-        if self.may_go_on() and not self.running:
+        # A transport may resume inside a write: then the response is not yet noted as whole, and goes on there.
+        if self.may_go_on() and not self.running and self.exchange.responded:
             self.run(self.next_events())
 
     cdef int on_response(self) except -1:

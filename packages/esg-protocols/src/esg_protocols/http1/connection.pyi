@@ -1,109 +1,158 @@
 """One HTTP/1.1 connection as a server sees it, without I/O."""
 
 from collections.abc import Iterable
-from typing import Any
 
-from esg_parser import RequestHead
-from typing_extensions import disjoint_base
+from esg_parser import RequestHead, Trailers
+from esg_parser.events import Marker
+from typing_extensions import Buffer, Self, disjoint_base
 
 from esg_protocols.http1.states import Reading, Writing
 from esg_protocols.settings import Settings
 
 @disjoint_base
 class HTTPConnection:
-    """Requests from bytes and bytes from responses, one exchange after the other (RFC 9112).
+    """The server's side of a connection (RFC 9112): requests from bytes, and bytes from responses.
 
-    Give it what was read, write what it returns; it touches no socket and no clock. The tables in
-    :mod:`esg_protocols.http1.states` say what may happen when.
+    It does no I/O and has no clock: give it what was read, write what it returns, and close where
+    ``must_close`` says so. The tables ``READING`` and ``WRITING`` of :mod:`esg_protocols.http1.states` say what
+    may happen next, and ``reading`` and ``writing`` where it stands. It is not thread-safe.
+
+    One exchange is a request and its response. Bytes of a request behind it, and the end of the input, are
+    kept until :meth:`next_exchange`, so pipelined requests are met in order and one at a time.
 
     Args:
-        settings: the limits on heads, see :class:`esg_protocols.settings.Settings`; the defaults without it.
-        server_line: a whole Server field with its line end, sent with every response that has none; none by default.
+        settings: the limits on a head; the defaults if there are none.
+        server_line: a whole ``Server`` field line with its CRLF, for responses that have none of their own.
     """
 
-    def __new__(cls, settings: Settings | None = None, *, server_line: bytes = b"") -> HTTPConnection: ...
-    @property
-    def request(self) -> RequestHead | None:
-        """The head of the request in work, None between exchanges."""
+    def __new__(cls, settings: Settings | None = None, *, server_line: bytes = b"") -> Self: ...
     @property
     def reading(self) -> Reading:
         """Where the request is."""
+
     @property
     def writing(self) -> Writing:
         """Where the response is."""
+
+    @property
+    def request(self) -> RequestHead | None:
+        """The head of the request in work; None between exchanges."""
+
     @property
     def must_close(self) -> bool:
-        """Whether the connection ends behind this response: somebody said ``close``, or one side is done for."""
-    def receive_data(self, data: bytes | bytearray | memoryview) -> list[Any]:
+        """Whether the connection ends with the response in work, or has ended (RFC 9112 section 9.6).
+
+        It may become true with the request (``Connection: close``, HTTP/1.0), with the response (the same, or a
+        body whose end nothing but the end of the connection marks), with a failure on either side, and with the
+        end of the input.
+        """
+    # -- Reading
+    def receive_data(self, data: Buffer) -> list[RequestHead | bytes | Trailers | Marker]:
         """Take in what was read.
 
         Args:
-            data: any number of bytes, cut anywhere. Bytes of a request behind the one in work are kept for
-                :meth:`next_exchange`, unparsed.
+            data: bytes as they came, cut anywhere.
 
         Returns:
-            The events in these bytes: a ``RequestHead``, body as ``bytes``, ``Trailers`` and ``END`` of esg_parser, of
-            one request at most. Empty when nothing is whole yet.
+            What is new of the request in work, in this order: its head, body bytes, trailers, ``END``. Empty
+            while a head is not whole; for bytes behind the request, which are kept; and after the last request,
+            when they are thrown away.
 
         Raises:
-            RemoteProtocolError: the client broke a rule; its ``status`` is the answer. Nothing is read from then on.
+            RemoteProtocolError: the bytes are no request that is accepted; answer with :meth:`send_refusal` and
+                the error's status, unless a response has begun, and close.
+            LocalProtocolError: a request after :meth:`close`.
         """
+
     def receive_eof(self) -> None:
-        """Take in that the client will send no more. Behind a request it waits for :meth:`next_exchange`."""
-    def next_exchange(self) -> list[Any]:
-        """Go on with the next request, once the request and its response are both whole.
+        """Take in that the client sends no more, which may be said again.
+
+        Behind a whole request this is kept like bytes are: the response can still be sent. Inside a body the
+        request has failed and must not be taken as complete (RFC 9112 section 8).
+        """
+
+    def next_exchange(self) -> list[RequestHead | bytes | Trailers | Marker]:
+        """End this exchange and take in what was kept of the next request.
 
         Returns:
-            The events of the next request that were read already.
+            As :meth:`receive_data`.
 
         Raises:
-            LocalProtocolError: the exchange is not over; nothing has changed.
-            RemoteProtocolError: what was read already breaks a rule.
+            RemoteProtocolError: as :meth:`receive_data`.
+            LocalProtocolError: the request or the response is not whole yet; nothing has changed.
         """
+    # -- Writing
     def send_response(
-        self, status: int, headers: Iterable[tuple[bytes, bytes] | list[bytes]] = (), *, date: bytes = b""
+        self,
+        status: int,
+        headers: Iterable[Iterable[bytes]] = (),
+        *,
+        date: bytes = b"",
     ) -> bytes:
-        """Begin the response.
+        """Begin the response. Its head is held back, so as to leave with the first bytes of its body.
 
-        The framing is settled here: Content-Length if the headers have one, chunked to HTTP/1.1, the end of the
-        connection to HTTP/1.0 (RFC 9112 section 6.3). ``Connection: close`` in the headers ends the connection.
+        The framing is the connection's affair (RFC 9112 section 6): by the app's ``Content-Length``, else by
+        chunks to HTTP/1.1 and by closing to HTTP/1.0. There is no body to HEAD, with 204 and with 304.
 
         Args:
-            status: 200 to 999.
-            headers: pairs of names and values as they go on the wire.
-            date: a whole Date field with its line end, used when the headers have none.
+            status: from 200 to 999.
+            headers: names and values, in pairs. ``Content-Length`` and ``Connection: close`` are obeyed;
+                ``Transfer-Encoding: chunked`` and ``Connection: keep-alive`` are not needed and dropped.
+            date: a whole ``Date`` field line with its CRLF, for responses that have none of their own.
 
         Returns:
-            Nothing yet: the head leaves with the first body bytes, or by :meth:`flush_head`.
+            The bytes to write, which are none: see :meth:`flush_head`.
 
         Raises:
-            LocalProtocolError: not now, or a header that must not go on the wire. Nothing has changed.
+            LocalProtocolError: no response is due, or the head must not go on the wire: a status that is none, a
+                name that is no token, a control character in a value (RFC 9110 section 5.5), two lengths. Nothing
+                has changed, and another response can be sent.
         """
-    def send_body(self, data: bytes | bytearray | memoryview = b"", more_body: bool = False) -> bytes:
-        """Go on with the response, or end it.
+
+    def send_body(self, data: Buffer = b"", more_body: bool = False) -> bytes:
+        """Go on with the body, or end it.
 
         Args:
-            data: body bytes; dropped where there is no body (HEAD, 204, 304).
-            more_body: whether more is to come.
+            data: body bytes: ``bytes``, ``bytearray`` or ``memoryview``. They are not sent where the response has
+                no body.
+            more_body: whether others follow; otherwise this ends the response.
+
+        Returns:
+            The bytes to write, with the head in front if it was held back.
+
+        Raises:
+            LocalProtocolError: no body is due; ``data`` is not bytes; or the body would be longer or has been
+                shorter than its ``Content-Length``: then the response is cut short, and the connection must be
+                closed without another byte of it.
+        """
+
+    def flush_head(self) -> bytes:
+        """The head if it is held back, to be written before there is a body; otherwise nothing."""
+
+    def send_continue(self) -> bytes:
+        """``100 Continue`` if the client waits for it and nothing else has been said; otherwise nothing.
+
+        Call it when the application asks for the body (RFC 9110 section 10.1.1). A final response without it
+        ends the connection, as the client may or may not send its body then.
+        """
+
+    def send_refusal(self, status: int, date: bytes = b"") -> bytes:
+        """A whole response from the server itself, the last one on the connection.
+
+        Args:
+            status: one of :class:`http.HTTPStatus`, whose phrase is the body.
+            date: as for :meth:`send_response`.
 
         Returns:
             The bytes to write.
 
         Raises:
-            LocalProtocolError: not now, or more or fewer bytes than Content-Length says; these end the connection, and
-                none of ``data`` is to be written.
+            ValueError: there is no such status.
+            LocalProtocolError: a response has begun.
         """
-    def send_continue(self) -> bytes:
-        """``100 Continue`` if the client waits for it (RFC 9110 section 10.1.1), otherwise nothing."""
-    def send_refusal(self, status: int, date: bytes = b"") -> bytes:
-        """A whole response from the server itself, the last on the connection: what a ``RemoteProtocolError`` asks for.
 
-        Raises:
-            LocalProtocolError: a response has begun already.
-        """
-    def flush_head(self) -> bytes:
-        """The head of the response if it has not left yet, for when the first body bytes are long in coming."""
     def close(self) -> None:
-        """Note that nothing more will be written."""
+        """Send nothing more; what was begun stays cut short. May be called again."""
+
     def close_after_response(self) -> None:
-        """Let the response in work be the last."""
+        """Let the connection end with the response in work, and say so if its head is not written yet."""
