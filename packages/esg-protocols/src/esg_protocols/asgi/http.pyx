@@ -30,6 +30,8 @@ cdef str START = "http.response.start"
 cdef str BODY = "http.response.body"
 cdef int INFO = logging.INFO
 cdef type coroutine_type = CoroutineType
+# What the task and the loop must see; every other exception of an application ends with its exchange.
+cdef tuple FOR_THE_LOOP = (CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
 
 
 cdef extern from "Python.h":
@@ -223,7 +225,7 @@ cdef class AppRun:
             self.exchange.end(None)
         except BaseException as error:
             self.exchange.end(error)
-            if not isinstance(error, Exception):
+            if isinstance(error, FOR_THE_LOOP):
                 raise
         raise StopIteration
 
@@ -245,7 +247,7 @@ cdef class AppRun:
             result = PyIter_Send(self.coroutine, None, yielded)
         except BaseException as error:
             self.exchange.end(error)
-            if not isinstance(error, Exception):
+            if isinstance(error, FOR_THE_LOOP):
                 raise
             return PYGEN_RETURN
         if result == PYGEN_RETURN:
