@@ -22,10 +22,6 @@ STREAM = {"type": "http.response.start", "status": 200}
 BODY = {"type": "http.response.body", "body": b"hello"}
 
 
-class Trouble(BaseException):
-    """An error that ``except Exception`` does not catch."""
-
-
 async def hello(scope: Any, receive: Any, send: Any) -> None:
     await send(START)
     await send(BODY)
@@ -101,6 +97,7 @@ def test_an_app_that_is_cancelled_may_clean_up(play_steps: Play) -> None:
     async def case(client: Any) -> None:
         await client.send(GET)
         await client.until(lambda: client.context.tasks)
+        await client.settle()
         (task,) = client.context.tasks
         task.cancel()
         assert (await client.answer()).status == 500
@@ -123,6 +120,7 @@ def test_an_app_may_answer_when_it_is_cancelled(play_steps: Play) -> None:
     async def case(client: Any) -> None:
         await client.send(GET)
         await client.until(lambda: client.context.tasks)
+        await client.settle()
         (task,) = client.context.tasks
         task.cancel()
         assert (await client.answer()).body == b"hello"
@@ -148,6 +146,30 @@ def test_an_app_that_is_cancelled_before_its_first_step(play_steps: Play) -> Non
         client.take_errors()
 
     play_steps(None, case)
+
+
+def test_the_client_leaves_before_the_first_step_of_the_app(play_fake: Play) -> None:
+    """Without eager tasks there is a moment for that too; the app is called with what it may call all the same."""
+    messages: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        messages.append(await receive())
+        messages.append(await receive())
+        with pytest.raises(ClientDisconnected):
+            await send(START)
+        messages.append("end")
+
+    async def case(client: Any) -> None:
+        client.transport.receive(GET)
+        client.transport.lose()
+        await client.until(lambda: not client.context.tasks)
+        assert messages == [
+            {"type": "http.request", "body": b"", "more_body": False},
+            {"type": "http.disconnect"},
+            "end",
+        ]
+
+    play_fake(app, case)
 
 
 # -- Errors ----------------------------------------------------------------------------------------------------------
@@ -223,11 +245,9 @@ def test_what_goes_wrong_besides_is_one(play_steps: Play) -> None:
     play_steps(app, case)
 
 
-@pytest.mark.parametrize("error", [StopIteration(5), StopAsyncIteration(), Trouble()], ids=repr)
+@pytest.mark.parametrize("error", [StopIteration(5), StopAsyncIteration()], ids=repr)
 @pytest.mark.parametrize("kind", ["call", "step", "later"])
-def test_errors_that_mean_something_to_coroutines_or_are_no_exceptions(
-    kind: str, error: BaseException, play_steps: Play
-) -> None:
+def test_errors_that_mean_something_to_coroutines(kind: str, error: BaseException, play_steps: Play) -> None:
     async def later(scope: Any, receive: Any, send: Any) -> None:
         if kind == "later":
             await asyncio.sleep(0)
@@ -243,6 +263,28 @@ def test_errors_that_mean_something_to_coroutines_or_are_no_exceptions(
         assert len(client.take_errors()) == 1
 
     play_steps(call if kind == "call" else later, case)
+
+
+@pytest.mark.parametrize("wait", [False, True], ids=["at once", "later"])
+def test_an_error_that_is_no_exception(wait: bool, play_steps: Play) -> None:
+    """It is the app's affair as any other: answered, logged once, and not thrown at the loop."""
+
+    class Trouble(BaseException):
+        pass
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if wait:
+            await asyncio.sleep(0)
+        raise Trouble
+
+    async def case(client: Any) -> None:
+        await client.send(GET)
+        assert (await client.answer()).status == 500
+        await client.until(lambda: not client.context.tasks)
+        (record,) = client.take_errors()
+        assert record.exc_info[0] is Trouble
+
+    play_steps(app, case)
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()], ids=repr)
