@@ -11,7 +11,7 @@ import h11
 import pytest
 from esg_parser import END
 from esg_protocols.asgi import HTTPProtocol, ServerContext
-from esg_protocols.errors import RemoteProtocolError
+from esg_protocols.errors import LocalProtocolError, RemoteProtocolError
 from esg_protocols.http1 import HTTPConnection
 from esg_protocols.settings import Settings
 from esg_protocols.testing import FakeClock, FakeTransport
@@ -166,6 +166,188 @@ def test_the_protocol(
         assert not context.connections
         check(written, methods, ended, judge, incomplete)
         return transport
+
+    asyncio.run(story())
+    assert not problems
+
+
+# -- Anything in any order -------------------------------------------------------------------------------------------
+
+KINDS = ["now", "wait", "read", "stream", "early", "outlive", "leave", "listen", "keep", "fail", "late", "short"]
+
+
+class TooShort(Exception):
+    pass
+
+
+class Behaviours:
+    """An app whose requests say by their path what it does, and whose answers say which request they are to."""
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+        self.kept: list[Any] = []
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.begun.append(scope["path"])
+        await getattr(self, scope["path"].split("/")[1])(scope["path"].encode(), receive, send)
+
+    async def now(self, name: bytes, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": name})
+
+    async def wait(self, name: bytes, receive: Any, send: Any) -> None:
+        for _ in range(3):
+            await asyncio.sleep(0)
+        await self.now(name, receive, send)
+
+    async def read(self, name: bytes, receive: Any, send: Any) -> None:
+        body, more = b"", True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body, more = body + message["body"], message["more_body"]
+        assert body in (b"", b"b" * 10)
+        await self.now(name, receive, send)
+
+    async def stream(self, name: bytes, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200})
+        for i in range(len(name)):
+            await send({"type": "http.response.body", "body": name[i : i + 1], "more_body": True})
+            await asyncio.sleep(0)
+        await send({"type": "http.response.body"})
+
+    async def early(self, name: bytes, receive: Any, send: Any) -> None:
+        await receive()
+        await self.now(name, receive, send)
+
+    async def outlive(self, name: bytes, receive: Any, send: Any) -> None:
+        await self.now(name, receive, send)
+        assert (await receive())["type"] == "http.disconnect"
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert (await receive())["type"] == "http.disconnect"
+
+    async def leave(self, name: bytes, receive: Any, send: Any) -> None:
+        self.kept.append(asyncio.ensure_future(receive()))
+        await asyncio.sleep(0)
+        await self.now(name, receive, send)
+
+    async def listen(self, name: bytes, receive: Any, send: Any) -> None:
+        listening = asyncio.ensure_future(receive())
+        await asyncio.sleep(0)
+        listening.cancel()
+        await self.stream(name, receive, send)
+
+    async def keep(self, name: bytes, receive: Any, send: Any) -> None:
+        self.kept += [receive, send]
+        await self.wait(name, receive, send)
+
+    async def fail(self, name: bytes, receive: Any, send: Any) -> None:
+        raise ZeroDivisionError
+
+    async def late(self, name: bytes, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200})
+        await asyncio.sleep(0)
+        raise ZeroDivisionError
+
+    async def short(self, name: bytes, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"9999")]})
+        try:
+            await send({"type": "http.response.body", "body": name})
+        except LocalProtocolError:
+            raise TooShort from None
+
+
+OPERATIONS = st.one_of(
+    st.tuples(st.just("get"), st.sampled_from(KINDS)),
+    st.tuples(st.just("post"), st.sampled_from(KINDS)),
+    st.tuples(st.just("bytes"), st.integers(1, 120)),
+    st.tuples(st.just("turns"), st.integers(1, 6)),
+    st.tuples(st.sampled_from(["fill", "drain", "tick", "shutdown", "eof", "lose", "abort", "soon"]), st.just(0)),
+)
+
+
+class Conversation:
+    """What a client and a server may do with a connection, one thing after the other."""
+
+    def __init__(self, transport: FakeTransport, clock: FakeClock) -> None:
+        self.transport, self.clock = transport, clock
+        self.unsent = b""
+        self.count = 0
+        self.soon = False
+
+    def receive(self, data: bytes) -> None:
+        if self.soon:
+            # As if the selector had reported it in the same turn as what else there is.
+            asyncio.get_running_loop().call_soon(self.transport.receive, data)
+        else:
+            self.transport.receive(data)
+
+    async def do(self, operation: str, value: Any) -> None:
+        if operation in ("get", "post"):
+            head = b"%s /%s/%d HTTP/1.1\r\nHost: a\r\n" % (operation.upper().encode(), value.encode(), self.count)
+            self.count += 1
+            self.unsent += head + (b"\r\n" if operation == "get" else b"Content-Length: 10\r\n\r\n" + b"b" * 10)
+        elif operation == "bytes":
+            data, self.unsent = self.unsent[:value], self.unsent[value:]
+            self.receive(data)
+        elif operation == "turns":
+            for _ in range(value):
+                await asyncio.sleep(0)
+        elif operation == "soon":
+            self.soon = True  # for good, or bytes would come out of order
+        elif operation == "tick":
+            self.clock.advance(1)
+        elif operation in ("shutdown", "abort"):
+            getattr(self.transport.protocol, operation)()
+        elif not self.transport.closed:
+            getattr(self.transport, {"eof": "receive_eof"}.get(operation, operation))()
+
+
+@settings(max_examples=300, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(operations=st.lists(OPERATIONS, max_size=40))
+def test_anything_in_any_order(operations: list[Any], judge: Judge, incomplete: Any) -> None:
+    """Whatever happens: answers are right and in order, no callback fails, and in the end nothing is left."""
+    problems: list[Any] = []
+
+    async def story() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda loop, problem: problems.append(problem))
+        logger = logging.Logger("esg.error")
+        errors: list[Any] = []
+        logger.addFilter(lambda record: bool(errors.append(record)))  # type: ignore[func-returns-value]
+        app = Behaviours()
+        context = ServerContext(app, Settings(), loop=loop, error_logger=logger)
+        clock = FakeClock(context)
+        transport = FakeTransport(HTTPProtocol(context))
+        conversation = Conversation(transport, clock)
+        for operation, value in operations:
+            await conversation.do(operation, value)
+        conversation.receive(conversation.unsent)
+        await conversation.do("turns", 60)
+        written = transport.take()
+        await conversation.do("lose", 0)
+        await conversation.do("turns", 30)
+        assert not context.tasks
+        assert not context.connections
+        for record in errors:
+            assert record.exc_info is None or record.exc_info[0] in (ZeroDivisionError, TooShort), record.exc_info
+        answered = 0
+        for name in app.begun:
+            try:
+                (answer,), written = judge(written, ["GET"])
+            except incomplete:
+                break
+            answered += 1
+            assert answer.status == (500 if name.startswith("/fail") else 200)
+            assert answer.status == 500 or answer.body == name.encode()
+        assert written.count(b"HTTP/1.1 ") <= 1
+        assert [int(name.split("/")[2]) for name in app.begun] == list(range(len(app.begun)))
+        assert len(app.begun) - answered <= 1
+        for kept in app.kept:
+            if isinstance(kept, asyncio.Future):
+                assert (await kept)["type"] in ("http.disconnect", "http.request")
 
     asyncio.run(story())
     assert not problems

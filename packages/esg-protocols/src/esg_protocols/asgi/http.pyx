@@ -492,14 +492,11 @@ cdef class Exchange:
         if self.task is not None:
             self.protocol.context.forget_task(self.task)
             self.task = None
-        if self.disconnected or self.responded and isinstance(error, CancelledError):
-            # Nobody is there to be answered, or the app was stopped when it had answered.
-            if error is not None and not is_about_the_client(error):
-                self.blame(error)
-        elif error is not None:
+        if error is None:
+            if not self.responded and not self.disconnected:
+                self.miss()
+        elif not (self.disconnected or self.responded) or not is_about_the_client(error):
             self.blame(error)
-        elif not self.responded:
-            self.miss()
         return 0
 
     cdef int miss(self) except -1:
