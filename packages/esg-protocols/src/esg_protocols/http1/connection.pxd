@@ -3,7 +3,7 @@
 from esg_protocols.http1.serialize cimport Buffer, Response
 
 
-# The states of states.py as C numbers; connection.pyx checks at import that they are the same.
+# The states of states.py as C numbers; tests/test_states.py checks that they are the same.
 cdef enum:
     READING_HEAD = 0
     READING_BODY = 1

@@ -209,14 +209,14 @@ cdef int take_content_length(Response *response, bytes value, Seen *seen) except
     cdef Py_ssize_t i
     if seen.content_length:
         raise LocalProtocolError("more than one content-length")
+    # 18 digits cannot overflow 63 bits.
+    if not 0 < size <= 18:
+        raise LocalProtocolError(f"content-length must be 1 to 18 digits, not {value!r}")
     response.remaining = 0
     for i in range(size):
         if not c"0" <= at[i] <= c"9":
             raise LocalProtocolError(f"content-length must be digits, not {value!r}")
         response.remaining = 10 * response.remaining + (at[i] - c"0")
-    # 18 digits cannot overflow 63 bits.
-    if not 0 < size <= 18:
-        raise LocalProtocolError(f"content-length must be 1 to 18 digits, not {value!r}")
     seen.content_length = True
     return 0
 
