@@ -635,6 +635,16 @@ def test_close_after_response_when_its_head_is_out() -> None:
     assert connection.must_close
 
 
+def test_nothing_follows_the_last_response() -> None:
+    connection = asked(GET + GET)
+    connection.close_after_response()
+    respond(connection)
+    for _ in range(2):
+        with pytest.raises(LocalProtocolError, match="the connection ends with this response"):
+            connection.next_exchange()
+    assert (connection.reading, connection.writing) == (Reading.DONE, Writing.DONE)
+
+
 # -- 100 Continue ----------------------------------------------------------------------------------------------------
 
 
@@ -647,6 +657,15 @@ def test_continue_is_said_once(judge: Judge) -> None:
     (answer,), rest = judge(written + respond(connection, [b"ok"]), ["POST"])
     assert answer.informational == (100,)
     assert not connection.must_close
+
+
+@pytest.mark.parametrize("fields", [b"Content-Length: 0\r\n", b""], ids=["empty", "none"])
+def test_continue_for_no_body_costs_nothing(judge: Judge, fields: bytes) -> None:
+    connection = asked(b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n" + fields + b"\r\n")
+    assert connection.send_continue() == b""
+    judge(respond(connection), ["POST"])
+    assert not connection.must_close
+    assert connection.next_exchange() == []
 
 
 def test_continue_is_not_said_unasked() -> None:

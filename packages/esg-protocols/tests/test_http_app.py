@@ -47,6 +47,42 @@ def wait(request: pytest.FixtureRequest) -> Any:
     return wait
 
 
+# -- What an app's messages are made of --------------------------------------------------------------------------------
+
+
+class Key(str):
+    """A key that is no plain str."""
+
+
+def put_together(message: dict[str, Any]) -> dict[str, Any]:
+    """The message with keys that no program wrote down, and so no interned objects."""
+    return {"".join([key[:1], key[1:]]): value for key, value in message.items()}
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        dict,
+        put_together,
+        lambda message: {"more": 1, Key("other"): 2, 7: 8, **message},
+        lambda message: [*message.items()],
+    ],
+    ids=["written", "put together", "with strangers", "pairs"],
+)
+def test_the_keys_of_a_message(play: Play, make: Any) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(make({"type": "http.response.start", "status": 201, "headers": [(b"x-a", b"b")]}))
+        await send(make({"type": "http.response.body", "body": b"a", "more_body": True}))
+        await send(make({"type": "http.response.body", "body": b"b", "more_body": False}))
+
+    async def case(client: Any) -> None:
+        await client.send(GET)
+        answer = await client.answer()
+        assert (answer.status, answer.body, answer.header(b"x-a")) == (201, b"ab", b"b")
+
+    play(app, case)
+
+
 # -- An app that fails -----------------------------------------------------------------------------------------------
 
 
@@ -293,7 +329,9 @@ def test_the_length_of_a_body_that_is_not_sent_is_not_held_against_the_app(play:
         {"headers": [(b"transfer-encoding", b"gzip")]},
         {"headers": None},
         {"status": 99},
+        {"status": 100},
         {"status": 101},
+        {"status": 103},
         {"status": 1000},
         {"status": "200 OK"},
         {"status": None},

@@ -198,8 +198,9 @@ UNIX = getattr(socket, "AF_UNIX", None)
         ({"peername": None, "sockname": None}, None, None),
         ({"peername": "", "sockname": "/run/a.sock", "socket": Named(UNIX or -1)}, None, ("/run/a.sock", None)),
         ({"peername": "", "sockname": "", "socket": Named(UNIX or -1)}, None, None),
+        ({"peername": "", "sockname": b"\0esg", "socket": Named(UNIX or -1)}, None, ("\0esg", None)),
     ],
-    ids=["IPv4", "IPv6", "lists", "none", "unix", "unnamed unix"],
+    ids=["IPv4", "IPv6", "lists", "none", "unix", "unnamed unix", "abstract unix"],
 )
 @pytest.mark.skipif(UNIX is None, reason="there are no UNIX sockets here")
 def test_client_and_server(extra: Any, client: Any, server: Any, play_fake: Play) -> None:

@@ -39,10 +39,10 @@ def writing_in(state: Writing) -> HTTPConnection:
     if state in (Writing.HEAD, Writing.BODY, Writing.DONE):
         connection.receive_data(EXPECT)
     if state in (Writing.BODY, Writing.DONE):
+        connection.receive_data(b"abc")
         connection.send_response(200, [(b"content-length", b"0")])
     if state is Writing.DONE:
         connection.send_body(b"")
-        connection.receive_data(b"abc")
     if state is Writing.CLOSED:
         connection.close()
     assert connection.writing is state

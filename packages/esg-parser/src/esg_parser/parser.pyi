@@ -42,6 +42,10 @@ class RequestParser:
         message.
         """
 
+    @property
+    def has_trailing_data(self) -> bool:
+        """Whether there is ``trailing_data``, without a copy of it."""
+
     def feed(self, data: Buffer, /) -> list[RequestHead | bytes | Trailers | Marker]:
         """Parse what was read, up to the end of one message.
 

@@ -164,6 +164,10 @@ cdef class RequestParser:
     def trailing_data(self):
         return NO_BYTES if self.rest is None else self.rest[self.rest_from:]
 
+    @property
+    def has_trailing_data(self):
+        return self.rest is not None
+
     def feed(self, data, /):
         cdef bytes read
         cdef Py_ssize_t start = 0

@@ -2,10 +2,11 @@
 # cython: nonecheck=True
 """HTTP on an asyncio transport: the protocol reads and writes, an exchange is one request and its response."""
 
+from cpython.dict cimport PyDict_Next
 from cpython.ref cimport Py_DECREF, PyObject
 from cpython.unicode cimport PyUnicode_DATA, PyUnicode_GET_LENGTH
 from cython cimport freelist
-from libc.string cimport memcmp
+from libc.string cimport memcmp, memset
 
 from esg_protocols.asgi.base cimport StreamProtocol
 from esg_protocols.asgi.context cimport ServerContext
@@ -28,6 +29,12 @@ cdef type request_head = RequestHead
 cdef bytes NO_BYTES = b""
 cdef str START = "http.response.start"
 cdef str BODY = "http.response.body"
+cdef str TYPE_KEY = "type"
+cdef str STATUS_KEY = "status"
+cdef str HEADERS_KEY = "headers"
+cdef str BODY_KEY = "body"
+cdef str MORE_BODY_KEY = "more_body"
+cdef dict interned = {key: key for key in (TYPE_KEY, STATUS_KEY, HEADERS_KEY, BODY_KEY, MORE_BODY_KEY)}
 cdef int INFO = logging.INFO
 cdef type coroutine_type = CoroutineType
 # What the task and the loop must see; every other exception of an application ends with its exchange.
@@ -61,6 +68,53 @@ cdef inline bint is_word(kind, str word) noexcept:
     return PyUnicode_IS_COMPACT_ASCII(kind) and not memcmp(
         PyUnicode_DATA(kind), PyUnicode_DATA(word), PyUnicode_GET_LENGTH(word)
     )
+
+
+# -- Messages --------------------------------------------------------------------------------------------------------
+
+# What an app's message says: borrowed from it, and NULL where it says nothing.
+cdef struct Fields:
+    PyObject *kind
+    PyObject *status
+    PyObject *headers
+    PyObject *body
+    PyObject *more_body
+
+
+cdef int read_fields(dict message, Fields *fields) except -1:
+    """One walk over the message, not a look-up for every key there may be: bench/micro/messages.py."""
+    cdef Py_ssize_t at = 0
+    cdef PyObject *key
+    cdef PyObject *value
+    cdef object written
+    memset(fields, 0, sizeof(Fields))
+    while PyDict_Next(message, &at, &key, &value):
+        # A key that is written in a program is the same object everywhere; one that was put together is not. A look-up
+        # of a plain str runs no code of the application's, which could change the message under our hands.
+        if not put_field(fields, key, value) and type(<object> key) is str:
+            written = interned.get(<object> key)
+            put_field(fields, <PyObject *> written, value)
+    return 0
+
+
+cdef inline bint put_field(Fields *fields, PyObject *key, PyObject *value) noexcept:
+    if key == <PyObject *> TYPE_KEY:
+        fields.kind = value
+    elif key == <PyObject *> BODY_KEY:
+        fields.body = value
+    elif key == <PyObject *> MORE_BODY_KEY:
+        fields.more_body = value
+    elif key == <PyObject *> STATUS_KEY:
+        fields.status = value
+    elif key == <PyObject *> HEADERS_KEY:
+        fields.headers = value
+    else:
+        return False
+    return True
+
+
+cdef inline object said(PyObject *value, otherwise):
+    return otherwise if value == NULL else <object> value
 
 
 # -- Awaitables ------------------------------------------------------------------------------------------------------
@@ -431,10 +485,14 @@ cdef class Exchange:
         return receive
 
     def send(self, message):
-        cdef dict fields = message if type(message) is dict else dict(message)
-        cdef object kind = fields.get("type")
+        # Held for as long as its fields are borrowed.
+        cdef dict held = <dict> message if type(message) is dict else dict(message)
+        cdef Fields fields
+        cdef object kind
         cdef HTTPConnection connection = self.connection
         cdef HTTPProtocol protocol = self.protocol
+        read_fields(held, &fields)
+        kind = said(fields.kind, None)
         if self.disconnected:
             raise ClientDisconnected("the client has gone")
         if self.responded:
@@ -442,7 +500,9 @@ cdef class Exchange:
         if connection.write_state == WRITING_HEAD:
             if not is_word(kind, START):
                 raise LocalProtocolError(f"{kind!r} sent where 'http.response.start' is due")
-            connection.start_response(fields.get("status"), fields.get("headers", ()), protocol.context.date_line)
+            connection.start_response(
+                said(fields.status, None), said(fields.headers, ()), protocol.context.date_line
+            )
             return DONE
         if not is_word(kind, BODY):
             raise LocalProtocolError(f"{kind!r} sent where 'http.response.body' is due")
@@ -450,7 +510,7 @@ cdef class Exchange:
             self.disconnect()
             raise ClientDisconnected("the client has gone")
         try:
-            data = connection.write_body(fields.get("body", NO_BYTES), fields.get("more_body", False))
+            data = connection.write_body(said(fields.body, NO_BYTES), said(fields.more_body, False))
         except LocalProtocolError as error:
             self.fail(error)
             raise

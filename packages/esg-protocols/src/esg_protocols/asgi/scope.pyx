@@ -3,6 +3,7 @@
 
 from esg_protocols.head cimport AUTHORITY, HEADERS, HTTP_VERSION, METHOD, PATH, QUERY_STRING, RAW_PATH
 
+import os
 import socket
 
 # The ASGI version and the newest HTTP specification that is kept: ``send`` raises OSError once the client has gone.
@@ -68,5 +69,5 @@ cdef object server_address(transport):
     cdef object sock = transport.get_extra_info("socket")
     cdef object name = transport.get_extra_info("sockname")
     if sock is not None and getattr(socket, "AF_UNIX", None) == sock.family:
-        return (str(name), None) if name else None
+        return (os.fsdecode(name), None) if name else None  # bytes of an abstract one
     return (str(name[0]), int(name[1])) if isinstance(name, (tuple, list)) and len(name) >= 2 else None

@@ -23,7 +23,8 @@ cdef class HTTPConnection:
     # What may happen next
     cdef int read_state
     cdef int write_state
-    # Input: the parser's feed, and what came before its turn
+    # Input: the parser, its feed, and what came before its turn
+    cdef object parser
     cdef object feed
     cdef list early
     cdef bint early_eof

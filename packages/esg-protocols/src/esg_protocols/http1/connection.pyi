@@ -79,7 +79,8 @@ class HTTPConnection:
 
         Raises:
             RemoteProtocolError: as :meth:`receive_data`.
-            LocalProtocolError: the request or the response is not whole yet; nothing has changed.
+            LocalProtocolError: the request or the response is not whole yet, or the connection ends with this
+                response; nothing has changed.
         """
     # -- Writing
     def send_response(

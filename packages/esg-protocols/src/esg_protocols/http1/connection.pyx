@@ -74,11 +74,12 @@ cdef class HTTPConnection:
     def __cinit__(self, settings=None, *, bytes server_line=b""):
         if settings is None:
             settings = Settings()
-        self.feed = RequestParser(
+        self.parser = RequestParser(
             max_head_size=settings.limit_head_size,
             max_headers=settings.limit_header_count,
             max_target_size=settings.limit_target_size,
-        ).feed
+        )
+        self.feed = self.parser.feed
         self.server_line = server_line
 
     def __dealloc__(self):
@@ -113,6 +114,7 @@ cdef class HTTPConnection:
             raise RemoteProtocolError(str(error), error.status) from None
         for event in events:
             if event is end_of_message:
+                self.awaits_continue = False
                 self.step_read(READ_END)
             elif type(event) is bytes:
                 self.awaits_continue = False
@@ -141,10 +143,12 @@ cdef class HTTPConnection:
 
     cpdef list next_exchange(self):
         cdef bytes early = NO_BYTES
-        cdef list events
-        # Whichever of the two must not happen, nothing has changed.
+        cdef list events = []
+        # Whichever of them must not happen, nothing has changed.
         if self.write_state != WRITING_DONE:
             self.step_write(WRITE_NEXT)
+        if self.response.close:
+            raise LocalProtocolError("the connection ends with this response")
         self.step_read(READ_NEXT)
         self.step_write(WRITE_NEXT)
         self.request = None
@@ -152,7 +156,8 @@ cdef class HTTPConnection:
         if self.early is not None:
             early = b"".join(self.early)
             self.early = None
-        events = self.receive_data(early)
+        if early or self.parser.has_trailing_data:
+            events = self.receive_data(early)
         if self.early_eof and self.read_state != READING_DONE:
             self.step_read(READ_EOF)
         return events
