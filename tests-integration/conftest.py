@@ -81,6 +81,14 @@ class Process:
     def signal(self, number: int) -> None:
         self.popen.send_signal(number)
 
+    def memory(self) -> int:
+        """Bytes of memory that it holds; the test is skipped where no system tells."""
+        try:
+            text = Path(f"/proc/{self.popen.pid}/statm").read_text()
+        except FileNotFoundError:
+            pytest.skip("there is no /proc")
+        return int(text.split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
     def wait(self) -> int:
         """Wait for the end and say how it ended."""
         status = self.popen.wait(PATIENCE)

@@ -19,13 +19,14 @@ def begin_upload(wire: Any, server: Any) -> None:
     server.wait_for("app: entered")
 
 
-def test_a_request_in_work_is_finished(serve: Any, loop: str) -> None:
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 0)])
+def test_a_request_in_work_is_finished(serve: Any, loop: str, number: int, status: int) -> None:
     server = start(serve, loop)
     with server.connect() as idle, server.connect() as fresh, server.connect() as busy:
         idle.request("/hello")
         assert idle.answer().body == b"hello"
         begin_upload(busy, server)
-        server.signal(signal.SIGTERM)
+        server.signal(number)
         assert idle.is_over()
         assert fresh.is_over()
         server.wait_for("Waiting for connections to close.")
@@ -34,7 +35,7 @@ def test_a_request_in_work_is_finished(serve: Any, loop: str) -> None:
         answer = busy.answer()
         assert (answer.status, answer.body) == (200, b"halfhalf")
         assert busy.is_over()
-    assert server.wait() == -signal.SIGTERM
+    assert server.wait() == status
     told = [line for line in server.lines if line.startswith("app:")]
     assert told == ["app: startup", "app: entered", "app: answered", "app: shutdown"]
 
@@ -76,14 +77,15 @@ def test_a_pipelined_request_behind_the_last_one(serve: Any, loop: str) -> None:
     assert server.wait() == -signal.SIGTERM
 
 
-def test_a_second_signal_forces(serve: Any, loop: str) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_forces(serve: Any, loop: str, number: int) -> None:
     server = start(serve, loop)
     with server.connect() as busy:
         begin_upload(busy, server)
-        server.signal(signal.SIGTERM)
+        server.signal(number)
         server.wait_for("(CTRL+C to force quit)")
-        server.signal(signal.SIGTERM)
-        assert server.wait() == -signal.SIGTERM
+        server.signal(number)
+        assert server.wait() == {signal.SIGTERM: -signal.SIGTERM, signal.SIGINT: 0}[number]
         assert busy.is_over()
     # Nothing is waited for any more, the application's own end included.
     assert "app: shutdown" not in server.lines

@@ -172,6 +172,15 @@ def test_no_body(wire: Any, status: int) -> None:
     assert wire.answer().body == b"hello"
 
 
+@pytest.mark.parametrize("status", [100, 101, 103])
+def test_an_informational_status_is_no_answer(server: Any, wire: Any, status: int) -> None:
+    with server.says(f"status must be from 200 to 999, not {status}"):
+        wire.request(f"/status?{status}")
+        answer = wire.answer()
+        assert (answer.status, answer["x-kept"], answer.complete) == (500, None, True)
+        assert wire.is_over()
+
+
 @pytest.mark.parametrize("status", [200, 201, 206, 404, 418, 500, 599])
 def test_status(wire: Any, status: int) -> None:
     wire.request(f"/status?{status}")
@@ -487,6 +496,9 @@ def test_a_client_that_leaves_in_the_last_message(server: Any, word: str, reset:
 
 # -- Flow control
 
+# What a server may grow by while one side does not take what the other has for it: far less than that is.
+MOST_GROWN = 8 * MIB
+
 
 def drain(wire: Any) -> threading.Thread:
     """Read all that comes, in a thread."""
@@ -518,12 +530,14 @@ def test_an_app_that_only_sends_learns_that_its_client_has_left(server: Any, wir
 def test_an_app_that_does_not_read_stops_the_upload(server: Any, wire: Any, word: str) -> None:
     size, most = 64 * MIB, 24 * MIB  # the kernel's own buffers hold up to some MiB on each side
     part = bytes(MIB)
+    before = server.memory()
     wire.request(f"/unread?{word}", "POST", headers=(f"Content-Length: {size}",))
     wire.socket.setblocking(False)
     sent = 0
     while sent < size and select.select([], [wire.socket], [], 0.3)[1]:
         sent += wire.socket.send(part[: size - sent])
     assert 64 * 1024 <= sent < most
+    assert server.memory() - before < MOST_GROWN
     wire.socket.settimeout(20)
     server.get(f"/open?{word}")
     while sent < size:
@@ -534,10 +548,12 @@ def test_an_app_that_does_not_read_stops_the_upload(server: Any, wire: Any, word
 @pytest.mark.parametrize("framing", ["length", "chunked"])
 @pytest.mark.parametrize("step", [16, 64, 256])
 def test_a_client_that_does_not_read_stops_the_app(server: Any, word: str, framing: str, step: int) -> None:
+    before = server.memory()
     with server.connect(receive_buffer=64 * 1024) as wire:
         wire.request(f"/large?{word}-{framing}-{step}", close=True)
         assert wire.head().status == 200
         assert 64 * 1024 <= noted(server, word) < 24 * MIB
+        assert server.memory() - before < MOST_GROWN
         read = len(wire.buffer)
         while data := wire.socket.recv(MIB):
             read += len(data)
@@ -549,10 +565,12 @@ def test_requests_behind_a_slow_one_are_not_read_without_bound(server: Any, wire
     request = b"GET /hello HTTP/1.1\r\nHost: a\r\nX-Padding: %s\r\n\r\n" % (b"x" * 4000)
     requests = request * 256
     total, sent = 64 * MIB, 0
+    before = server.memory()
     wire.socket.setblocking(False)
     while sent < total and select.select([], [wire.socket], [], 0.3)[1]:
         sent += wire.socket.send(requests[sent % len(request) :])
     assert sent < 24 * MIB
+    assert server.memory() - before < MOST_GROWN
     wire.socket.settimeout(20)
     server.get(f"/open?{word}")
     count, cut = divmod(sent, len(request))

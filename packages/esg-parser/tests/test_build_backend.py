@@ -227,6 +227,27 @@ def test_hook_ends_with_the_sentence_and_no_traceback(root, monkeypatch, tmp_pat
     assert result.stderr.count("\n") == 1
 
 
+COMPILE = """
+import sys
+sys.path.insert(0, sys.argv.pop(1))
+from native_build import CheckedBuildExt
+from setuptools import Extension, setup
+setup(name="esg-test", ext_modules=[Extension("test", ["test.c"])], cmdclass={"build_ext": CheckedBuildExt})
+"""
+
+
+def test_no_compiler_ends_with_the_sentence_and_no_traceback(root, monkeypatch):
+    pytest.importorskip("setuptools")
+    monkeypatch.setenv("CC", "no-such-cc")
+    (root / "test.c").touch()
+    command = [sys.executable, "-c", COMPILE, str(BACKEND), "build_ext"]
+    result = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: esg-test is compiled from C and the compiler 'no-such-cc' was not found: ")
+    assert line.endswith(".") and ". " not in line
+
+
 def test_no_compiler(native_build, monkeypatch):
     from setuptools import Distribution
     from setuptools.errors import PlatformError

@@ -283,11 +283,40 @@ def test_a_client_that_stops_reading_again_at_once(play_fake: Play) -> None:
     play_fake(app, case)
 
 
-def test_the_high_water_mark_is_that_of_the_settings(play_socket: Play) -> None:
+@pytest.mark.parametrize(("settings", "mark"), [({}, 64 * KIB), ({"write_buffer_size": 12345}, 12345)])
+def test_the_high_water_mark_is_that_of_the_settings(settings: dict[str, int], mark: int, play_steps: Play) -> None:
     async def case(client: Any) -> None:
-        assert client.protocol.transport.get_write_buffer_limits()[1] == 12345
+        assert client.protocol.transport.get_write_buffer_limits()[1] == mark
 
-    play_socket(lambda scope, receive, send: None, case, settings={"write_buffer_size": 12345})
+    play_steps(lambda scope, receive, send: None, case, settings=settings)
+
+
+@pytest.mark.parametrize("size", [1 * KIB, 60 * KIB, 256 * KIB])
+def test_what_waits_for_a_client_that_does_not_read_is_bounded(size: int, play_socket: Play) -> None:
+    """The mark, and the one part that went beyond it with its framing."""
+    sent = 0
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal sent
+        await send(STREAM)
+        with pytest.raises(ClientDisconnected):
+            while True:
+                sent += 1
+                await send(part(b"x" * size))
+
+    async def case(client: Any) -> None:
+        client.stop_reading()
+        await client.send(GET)
+        await client.until(lambda: sent)
+        before = 0
+        while sent != before:
+            before = sent
+            await client.settle()
+        assert 0 < client.protocol.transport.get_write_buffer_size() <= 64 * KIB + size + 20
+        await client.leave()
+        await client.until(lambda: not client.context.tasks)
+
+    play_socket(app, case)
 
 
 def test_the_client_leaves_while_the_app_waits_in_send(play_steps: Play) -> None:

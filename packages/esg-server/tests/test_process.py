@@ -38,6 +38,16 @@ async def app(scope, receive, send):
     await send({"type": "lifespan.shutdown.complete"})
 """
 
+UNASKED = """
+async def app(scope, receive, send):
+    more_body = {0}
+    while more_body:
+        message = await receive()
+        more_body = message.get("more_body", False)
+    await send({{"type": "http.response.start", "status": 200, "headers": [[b"content-type", b"text/plain"]]}})
+    await send({{"type": "http.response.body", "body": b"hello"}})
+"""
+
 BLOCKS = """
 import time
 import esg
@@ -97,6 +107,14 @@ def test_run_from_main(start: Start) -> None:
     """
     process = start("example.py", esg=False, example=source)
     assert fetch(process.port()) == b"ok"
+    process.signal(signal.SIGINT)
+    assert process.end()[0] == 0
+
+
+@pytest.mark.parametrize("reads", [False, True])
+def test_serves_an_application_that_takes_every_scope_for_http(start: Start, reads: bool) -> None:
+    process = start("example:app", example=UNASKED.format(reads))
+    assert fetch(process.port()) == b"hello"
     process.signal(signal.SIGINT)
     assert process.end()[0] == 0
 
