@@ -389,6 +389,10 @@ class FakeClient(Client):
         return self.transport.reading
 
     @property
+    def was_reset(self) -> bool:
+        return self.transport.aborted
+
+    @property
     def ended(self) -> bool:
         self.received += self.transport.take()
         return self.transport.closed or self.transport.eof_written
@@ -412,7 +416,7 @@ class SocketClient(Client):
         super().__init__(wiring)
         self._writer, self._reader = writer, reader
         self._pump: asyncio.Task[None] | None = None
-        self._ended = False
+        self._ended = self.was_reset = False
         self.read_again()
 
     @classmethod
@@ -427,7 +431,7 @@ class SocketClient(Client):
             while data := await self._reader.read(1 << 16):
                 self.received += data
         except ConnectionError:
-            pass
+            self.was_reset = True
         self._ended = True
 
     async def send(self, data: bytes, *, more: bool = False) -> None:

@@ -183,6 +183,40 @@ def test_an_app_that_returns_behind_start(play: Play, wait: Any) -> None:
     play(app, case)
 
 
+@pytest.mark.parametrize("raises", [False, True], ids=["returns", "raises"])
+def test_a_body_that_would_look_whole_ends_with_a_reset(raises: bool, play: Play, wait: Any) -> None:
+    """To HTTP/1.0 the end of the connection ends the body, so it must not look like an orderly one."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(STREAM)
+        await send(part(b"x"))
+        await wait()
+        if raises:
+            raise Trouble
+
+    async def case(client: Any) -> None:
+        await client.send(b"GET / HTTP/1.0\r\n\r\n")
+        await client.until(lambda: client.ended)
+        assert client.was_reset
+        assert len(client.take_errors()) == 1
+
+    play(app, case)
+
+
+def test_a_whole_body_does_not_end_with_a_reset(play: Play) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(STREAM)
+        await send(BODY)
+
+    async def case(client: Any) -> None:
+        await client.send(b"GET / HTTP/1.0\r\n\r\n")
+        await client.until(lambda: client.ended)
+        assert client.received.endswith(b"\r\n\r\nhello")
+        assert not client.was_reset
+
+    play(app, case)
+
+
 def test_an_app_that_is_cancelled(play: Play) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await asyncio.sleep(0)

@@ -96,7 +96,12 @@ async def returns(scope: Any, receive: Any, send: Any) -> None:
     """Not for lifespan."""
 
 
-@pytest.mark.parametrize("app", [http_only, returns])
+async def takes_all_for_http(scope: Any, receive: Any, send: Any) -> None:
+    await receive()
+    await send({"type": "http.response.start", "status": 200})
+
+
+@pytest.mark.parametrize("app", [http_only, returns, takes_all_for_http])
 def test_auto_goes_on_without(app: App, log: pytest.LogCaptureFixture) -> None:
     run(app)
     assert at(log, logging.INFO) == [

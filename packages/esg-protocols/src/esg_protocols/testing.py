@@ -18,6 +18,7 @@ class FakeTransport(asyncio.Transport):
     Attributes:
         written: every byte written so far.
         closed: whether the connection is over, by ``close`` or ``abort``.
+        aborted: whether ``abort`` ended it.
         eof_written: whether our side was closed by ``write_eof``.
         reading: whether the protocol lets the socket be read.
     """
@@ -26,7 +27,7 @@ class FakeTransport(asyncio.Transport):
         super().__init__({"peername": ("127.0.0.1", 50000), "sockname": ("127.0.0.1", 8000), **(extra or {})})
         self.protocol = protocol
         self.written = bytearray()
-        self.closed = False
+        self.closed = self.aborted = False
         self.eof_written = False
         self.reading = True
         self._full = False
@@ -87,6 +88,7 @@ class FakeTransport(asyncio.Transport):
         self.lose()
 
     def abort(self) -> None:
+        self.aborted = not self.closed
         self.lose()
 
     def is_closing(self) -> bool:

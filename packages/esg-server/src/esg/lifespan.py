@@ -109,6 +109,8 @@ class Lifespan:
         return event
 
     async def _send(self, message: Message) -> None:
+        if not message["type"].startswith("lifespan."):
+            self._received = False  # It takes every scope for a request, and so it does not know lifespan.
         move = MOVES.get((self.status, message["type"]))
         if move is None:
             raise RuntimeError(f"Lifespan message {message['type']!r} is out of place: it is {self.status}")

@@ -41,3 +41,6 @@ class StreamProtocol:
 
     def abort(self) -> None:
         """Drop the connection and what is still to be written. Harmless when it is over."""
+
+    def reset(self) -> None:
+        """Drop the connection so that a TCP client sees a reset, not an end. Harmless when it is over."""

@@ -1,8 +1,14 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, auto_pickle=False, binding=False
 """The transport's side of a connection: writing, flow control, the deadline and the end."""
 
+import socket
+import struct
+
 # How long a client that is still sending may take to notice that it was answered and the connection is over.
 cdef double LINGER_SECONDS = 2.0
+# struct linger: closing waits for nothing, so that TCP resets the connection.
+cdef bytes NO_LINGER = struct.pack("ii", 1, 0)
+cdef object UNIX = getattr(socket, "AF_UNIX", None)
 
 
 cdef class StreamProtocol:
@@ -41,6 +47,15 @@ cdef class StreamProtocol:
         if self.transport is not None:
             self.broken = True
             self.transport.abort()
+
+    def reset(self):
+        """Drop the connection so that the client sees an error where an ordinary end would look like ours."""
+        cdef object sock
+        if self.transport is not None:
+            sock = self.transport.get_extra_info("socket")
+            if sock is not None and sock.family != UNIX:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
+            self.abort()
 
     # -- Writing
 

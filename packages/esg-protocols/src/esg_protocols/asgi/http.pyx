@@ -15,6 +15,7 @@ from esg_protocols.head cimport HTTP_VERSION, METHOD, QUERY_STRING, RAW_PATH
 from esg_protocols.http1.connection cimport (
     READING_BODY, READING_CLOSED, READING_DONE, WRITING_BODY, WRITING_DONE, WRITING_HEAD, HTTPConnection,
 )
+from esg_protocols.http1.serialize cimport BY_CLOSE
 
 import logging
 from asyncio import CancelledError
@@ -775,26 +776,32 @@ cdef class HTTPProtocol(StreamProtocol):
 
     cdef int cut(self) except -1:
         """End the connection in the middle of a response."""
-        self.write(self.connection.flush_head())
-        self.connection.close()
         if self.context.access_logger is not None:
             self.log_access(self.exchange)
         self.drop_exchange()
-        return self.finish(self.connection.read_state == READING_BODY)
+        return self.break_off(self.connection.read_state == READING_BODY)
+
+    cdef int break_off(self, bint client_may_be_sending) except -1:
+        """Let nothing more out, and let the client see that something is missing."""
+        self.write(self.connection.flush_head())
+        self.connection.close()
+        if self.connection.response.framing == BY_CLOSE:
+            # An orderly end would make this body look whole (RFC 9112 section 8).
+            self.reset()
+            return 0
+        return self.finish(client_may_be_sending)
 
     cdef int refuse(self, error) except -1:
         """Answer what cannot be read, and end the connection; an app that is at it learns that its client is lost."""
         cdef Exchange exchange = self.exchange
         self.context.counters.protocol_errors += 1
         self.context.error_logger.warning("Invalid HTTP request received: %s", error)
-        if self.connection.write_state <= WRITING_HEAD:
-            self.write(self.connection.send_refusal(error.status, self.context.date_line))
-        else:
-            self.write(self.connection.flush_head())
-            self.connection.close()
         if exchange is not None:
             exchange.disconnect()
             self.drop_exchange()
+        if self.connection.write_state > WRITING_HEAD:
+            return self.break_off(True)
+        self.write(self.connection.send_refusal(error.status, self.context.date_line))
         return self.finish(True)
 
     cdef int log_access(self, Exchange exchange) except -1:
