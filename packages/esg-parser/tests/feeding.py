@@ -5,15 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from esg_parser import END, ParserError, RequestHead, RequestParser, Trailers
+from esg_parser import (
+    END,
+    UPGRADE,
+    ParserError,
+    RequestHead,
+    RequestParser,
+    ResponseHead,
+    ResponseParser,
+    Trailers,
+)
 
 NEXT = b"GET /next HTTP/1.1\r\nHost: next.example\r\n\r\n"
+NEXT_RESPONSE = b"HTTP/1.1 200 Next\r\nContent-Length: 4\r\n\r\nnext"
 
 
 class Message(NamedTuple):
-    head: RequestHead
+    head: RequestHead | ResponseHead
     body: bytes
     trailers: list[tuple[bytes, bytes]]
+    upgrade: bool
 
 
 class Failure(NamedTuple):
@@ -30,10 +41,16 @@ class Outcome(NamedTuple):
 
 
 def feed(parser, data):
-    """Yield all events of one read, also those behind the first message."""
-    yield from feed_once(parser, data)
-    while parser.trailing_data:
-        yield from feed_once(parser, b"")
+    """Yield all events of one read, also those behind the first message, until another protocol begins."""
+    events = feed_once(parser, data)
+    yield from events
+    while parser.trailing_data and not is_switch(parser, events):
+        events = feed_once(parser, b"")
+        yield from events
+
+
+def is_switch(parser, events):
+    return isinstance(parser, ResponseParser) and UPGRADE in events
 
 
 def feed_once(parser, data):
@@ -48,32 +65,47 @@ def feed_once(parser, data):
 def messages_of(events):
     """Put events together; the last message, if it is not whole, is left out."""
     messages = []
-    head, body, trailers = None, b"", []
+    head, body, trailers, upgrade = None, b"", [], False
     for event in events:
-        if isinstance(event, RequestHead):
+        if isinstance(event, (RequestHead, ResponseHead)):
             assert head is None
-            head, body, trailers = event, b"", []
+            head, body, trailers, upgrade = event, b"", [], False
         elif isinstance(event, bytes):
             assert head is not None and not trailers
             body += event
         elif isinstance(event, Trailers):
             assert head.chunked and event.headers and not trailers
             trailers = event.headers
+        elif event is UPGRADE:
+            assert head is not None and not upgrade
+            upgrade = True
         else:
             assert event is END
-            messages.append(Message(head, body, trailers))
+            messages.append(Message(head, body, trailers, upgrade))
             head = None
     return messages
 
 
-def feed_pieces(pieces: Iterable[bytes], **limits: int) -> Outcome:
-    parser = RequestParser(**limits)
+def parser_for(answers: str | None = None, **limits: int) -> RequestParser | ResponseParser:
+    """A parser of requests, or of responses to this method."""
+    if answers is None:
+        return RequestParser(**limits)
+    parser = ResponseParser(**limits)
+    parser.method = answers
+    return parser
+
+
+def feed_pieces(pieces: Iterable[bytes], **options: int | str | None) -> Outcome:
+    parser = parser_for(**options)
     events: list[object] = []
     failure = None
+    switched = False
     try:
         for piece in pieces:
-            events.extend(feed(parser, piece))
-        parser.close()
+            if not switched:  # what follows is not HTTP
+                events.extend(feed(parser, piece))
+                switched = is_switch(parser, events)
+        events.extend(parser.close())
     except ParserError as error:
         failure = Failure(error.status, type(error).__name__, error.offset)
     return Outcome(messages_of(events), failure)
@@ -87,11 +119,11 @@ def every_way(raw: bytes) -> Iterator[list[bytes]]:
         yield [raw[:i], raw[i:]]
 
 
-def outcome_of(raw: bytes, **limits: int) -> Outcome:
+def outcome_of(raw: bytes, **options: int | str | None) -> Outcome:
     """The outcome, which must be the same whole, byte by byte and cut in two anywhere."""
-    outcome = feed_pieces([raw], **limits)
+    outcome = feed_pieces([raw], **options)
     for pieces in every_way(raw):
-        assert feed_pieces(pieces, **limits) == outcome, pieces
+        assert feed_pieces(pieces, **options) == outcome, pieces
     return outcome
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import esg_parser
 import pytest
 from esg_parser import (
+    ContentTooLarge,
     ExpectationFailed,
     HeadTooLarge,
     MalformedMessage,
@@ -20,6 +21,7 @@ from .feeding import NEXT, failure_of, request
 HOST = "Host: a.example"
 KINDS = {
     MalformedMessage: 400,
+    ContentTooLarge: 413,
     TargetTooLong: 414,
     ExpectationFailed: 417,
     HeadTooLarge: 431,

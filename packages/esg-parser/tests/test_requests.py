@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from esg_parser import END, MalformedMessage, RequestHead, RequestParser, Trailers
+from esg_parser import END, UPGRADE, MalformedMessage, RequestHead, RequestParser, Trailers
 
 from .feeding import NEXT, Outcome, feed, feed_pieces, messages_of, outcome_of, parse, request
 
@@ -216,14 +216,16 @@ def test_upgrade(fields, upgrade):
 def test_bytes_behind_an_upgrade():
     parser = RequestParser()
     raw = request("GET / HTTP/1.1", HOST, "Connection: upgrade", "Upgrade: websocket")
-    head, end = parser.feed(raw + b"\x81\x00\xff")
+    head, upgrade, end = parser.feed(raw + b"\x81\x00\xff")
+    assert (upgrade, end) == (UPGRADE, END)
     assert head.upgrade == b"websocket" and end is END
     assert parser.trailing_data == b"\x81\x00\xff"
 
 
 def test_bytes_behind_a_connect():
     parser = RequestParser()
-    head, end = parser.feed(request("CONNECT b.example:443 HTTP/1.1", HOST) + b"\x16\x03\x01")
+    head, upgrade, end = parser.feed(request("CONNECT b.example:443 HTTP/1.1", HOST) + b"\x16\x03\x01")
+    assert (upgrade, end) == (UPGRADE, END)
     assert head.method == "CONNECT" and end is END
     assert parser.trailing_data == b"\x16\x03\x01"
 

@@ -7,7 +7,8 @@ class ParserError(ValueError):
     """The bytes are not a message we accept.
 
     Attributes:
-        status: the HTTP status a server answers with (RFC 9110 section 15).
+        status: the HTTP status a server answers a bad request with (RFC 9110 section 15); 502, what a gateway
+            answers with, if it was a response.
         reason: what is wrong, in words, without any byte of the input.
         offset: where it went wrong, in bytes from the first byte of the message.
     """
@@ -22,6 +23,12 @@ class ParserError(ValueError):
 
 class MalformedMessage(ParserError):
     """The message breaks the grammar or the framing rules of RFC 9112."""
+
+
+class ContentTooLarge(ParserError):
+    """The body is larger than the limit (RFC 9110 section 15.5.14)."""
+
+    status = 413
 
 
 class TargetTooLong(ParserError):

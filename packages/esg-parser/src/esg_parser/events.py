@@ -37,6 +37,27 @@ class RequestHead(NamedTuple):
     """Whether the client waits for ``100 Continue`` before it sends the body (RFC 9110 section 10.1.1)."""
 
 
+class ResponseHead(NamedTuple):
+    """The head of a response: its status line, header fields and framing (RFC 9112 sections 4 to 6)."""
+
+    status: int
+    """The status code, from 100 to 999; below 200 the response is an interim one and another follows."""
+    reason: bytes
+    """The reason phrase as sent, without meaning; often empty."""
+    http_version: str
+    """``"1.0"`` or ``"1.1"``; a higher minor version counts as 1.1 (RFC 9110 section 2.5)."""
+    headers: list[tuple[bytes, bytes]]
+    """Names in lower case and values without the whitespace round them, in the order they were sent."""
+    upgrade: bytes | None
+    """The Upgrade field in lower case: with 101 the protocol that follows, else what is offered (RFC 9110 7.8)."""
+    content_length: int | None
+    """What Content-Length says; a response to HEAD and a 304 have no body all the same."""
+    chunked: bool
+    """Whether Transfer-Encoding says chunked."""
+    keep_alive: bool
+    """Whether the server lets the connection go on behind this response (RFC 9112 section 9.3)."""
+
+
 class Trailers(NamedTuple):
     """The trailer fields behind a chunked body (RFC 9112 section 7.1.2); never merged into the header fields."""
 
@@ -49,9 +70,12 @@ class Marker(Enum):
 
     END = "END"
     """The message is whole."""
+    UPGRADE = "UPGRADE"
+    """The request asks for another protocol, by Upgrade or CONNECT, or the response goes over to it; ``END`` follows."""
 
     def __repr__(self) -> str:
         return self.name
 
 
 END: Final = Marker.END
+UPGRADE: Final = Marker.UPGRADE

@@ -11,6 +11,7 @@ cdef extern from "llhttp.h" nogil:
         uint8_t http_major
         uint8_t http_minor
         uint8_t upgrade
+        uint16_t status_code
         uint16_t flags
         const char *error_pos
 
@@ -20,6 +21,7 @@ cdef extern from "llhttp.h" nogil:
     ctypedef struct llhttp_settings_t:
         llhttp_data_cb on_protocol
         llhttp_data_cb on_url
+        llhttp_data_cb on_status
         llhttp_data_cb on_header_field
         llhttp_data_cb on_header_value
         llhttp_data_cb on_chunk_extension_name
@@ -32,6 +34,7 @@ cdef extern from "llhttp.h" nogil:
 
     ctypedef enum llhttp_type_t:
         HTTP_REQUEST
+        HTTP_RESPONSE
 
     ctypedef enum llhttp_errno_t:
         HPE_OK
@@ -48,6 +51,7 @@ cdef extern from "llhttp.h" nogil:
         HTTP_QUERY  # the last one
 
     enum:
+        F_CONNECTION_KEEP_ALIVE
         F_CONNECTION_CLOSE
         F_CONNECTION_UPGRADE
         F_CHUNKED
@@ -59,7 +63,6 @@ cdef extern from "llhttp.h" nogil:
     void llhttp_reset(llhttp_t *)
     void llhttp_settings_init(llhttp_settings_t *)
     llhttp_errno_t llhttp_execute(llhttp_t *, const char *data, size_t length)
-    int llhttp_should_keep_alive(const llhttp_t *)
     const char *llhttp_get_error_reason(const llhttp_t *)
     const char *llhttp_method_name(llhttp_method_t)
     void llhttp_set_lenient_version(llhttp_t *, int enabled)

@@ -19,7 +19,14 @@ cdef enum Refusal:
     REFUSE_FIELDS
     REFUSE_OVERHEAD
     REFUSE_EXTENSIONS
+    REFUSE_BODY
     REFUSE_MEMORY
+
+# The method that a response answers, as far as the end of its body hangs on it (RFC 9112 section 6.3).
+cdef enum Asked:
+    OTHER_ASKED
+    HEAD_ASKED
+    CONNECT_ASKED
 
 cdef struct Field:
     uint32_t name
@@ -34,6 +41,7 @@ cdef struct Piece:
 cdef struct Notes:
     # Where byte 0 of the message would be, were all of it in the bytes that llhttp is at.
     const char *origin
+    # The target of a request; in a response the reason phrase.
     uint32_t target
     uint32_t target_end
     Field *fields
@@ -53,11 +61,18 @@ cdef struct Notes:
     size_t body_size
     # Where the last body byte ended, or the head: what follows is chunk lines and trailers until there is another.
     uint64_t body_end
+    uint64_t body_total
     uint32_t extensions_size
     bint protocol_seen
     bint head_done
     bint message_done
     bint keep_alive
+    # Whatever the head says, no body follows; or one that ends with the input.
+    bint bodiless
+    bint until_close
+    # The client asks for another protocol, or the server goes over to it.
+    bint upgrade
+    int asked
     uint64_t content_length
     uint16_t flags
     int refusal
@@ -67,6 +82,7 @@ cdef struct Notes:
     uint32_t max_fields
     uint32_t max_overhead
     uint32_t max_extensions
+    uint64_t max_body
     Field first_fields[FIELDS_AT_FIRST]
     Piece first_pieces[PIECES_AT_FIRST]
 
@@ -148,7 +164,7 @@ cdef int open_field(Notes *notes, const char *at) noexcept nogil:
     cdef Field *fields
     if notes.field_count == notes.field_room:
         room = notes.field_room * 2
-        fields = <Field *> realloc(
+        fields = <Field *> PyMem_RawRealloc(
             NULL if notes.fields == notes.first_fields else notes.fields, room * sizeof(Field)
         )
         if fields == NULL:
@@ -172,7 +188,7 @@ cdef int keep_trailer(Notes *notes, const char *at, size_t size, uint32_t *start
         return refuse_overhead(notes)
     if notes.trailers_size + size > notes.trailers_room:
         room = 2 * (notes.trailers_size + size)
-        store = <char *> realloc(notes.trailers, room)
+        store = <char *> PyMem_RawRealloc(notes.trailers, room)
         if store == NULL:
             return refuse(notes, REFUSE_MEMORY, at)
         notes.trailers = store
@@ -231,13 +247,34 @@ cdef int on_headers_complete(llhttp_t *parser) noexcept nogil:
     notes.head_fields = notes.field_count
     notes.body_end = head_end(notes)
     # Close wins over keep-alive (RFC 9112 section 9.3); llhttp looks only for keep-alive in HTTP/1.0.
-    notes.keep_alive = llhttp_should_keep_alive(parser) and not parser.flags & F_CONNECTION_CLOSE
+    notes.keep_alive = not parser.flags & F_CONNECTION_CLOSE and (
+        parser.http_minor > 0 or parser.flags & F_CONNECTION_KEEP_ALIVE
+    )
     notes.content_length = parser.content_length
     notes.flags = parser.flags
     # The parser stops after every message, so an upgrade needs no other stop: whoever takes it up takes the
     # trailing data, whoever does not goes on with the next message (RFC 9110 section 7.8).
     parser.upgrade = 0
     return 0
+
+
+cdef int on_status(llhttp_t *parser, const char *at, size_t size) noexcept nogil:
+    cdef Notes *notes = <Notes *> parser.data
+    notes.target_end = at + size - notes.origin
+    return 0
+
+
+cdef int on_response_headers_complete(llhttp_t *parser) noexcept nogil:
+    """Settle where the body ends (RFC 9112 section 6.3); 1 tells llhttp that there is none."""
+    cdef Notes *notes = <Notes *> parser.data
+    cdef int status = parser.status_code
+    cdef bint tunnel = notes.asked == CONNECT_ASKED and 200 <= status < 300
+    on_headers_complete(parser)
+    notes.upgrade = tunnel or status == 101
+    notes.bodiless = notes.asked == HEAD_ASKED or tunnel or status < 200 or status == 204 or status == 304
+    notes.until_close = not notes.bodiless and not parser.flags & (F_CHUNKED | F_CONTENT_LENGTH)
+    notes.keep_alive = notes.keep_alive and not notes.until_close
+    return notes.bodiless
 
 
 cdef int on_chunk_extension(llhttp_t *parser, const char *at, size_t size) noexcept nogil:
@@ -254,7 +291,7 @@ cdef int on_body(llhttp_t *parser, const char *at, size_t size) noexcept nogil:
     cdef uint32_t room
     if notes.piece_count == notes.piece_room:
         room = notes.piece_room * 2
-        pieces = <Piece *> realloc(
+        pieces = <Piece *> PyMem_RawRealloc(
             NULL if notes.pieces == notes.first_pieces else notes.pieces, room * sizeof(Piece)
         )
         if pieces == NULL:
@@ -266,6 +303,9 @@ cdef int on_body(llhttp_t *parser, const char *at, size_t size) noexcept nogil:
     # A body of a known length comes in one stretch and has no overhead.
     if parser.flags & F_CHUNKED and is_overhead(notes, at - notes.origin):
         return refuse_overhead(notes)
+    if size > notes.max_body - notes.body_total:
+        return refuse(notes, REFUSE_BODY, at + (notes.max_body - notes.body_total))
+    notes.body_total += size
     notes.body_end = at + size - notes.origin
     notes.pieces[notes.piece_count].at = at
     notes.pieces[notes.piece_count].size = size
@@ -279,20 +319,28 @@ cdef int on_message_complete(llhttp_t *parser) noexcept nogil:
     return HPE_PAUSED
 
 
-cdef llhttp_settings_t callbacks
-llhttp_settings_init(&callbacks)
-callbacks.on_protocol = on_protocol
-callbacks.on_version_complete = on_version_complete
-callbacks.on_url = on_url
-callbacks.on_header_field = on_header_field
-callbacks.on_header_value = on_header_value
-callbacks.on_header_value_complete = on_header_value_complete
-callbacks.on_headers_complete = on_headers_complete
-callbacks.on_chunk_extension_name = on_chunk_extension
-callbacks.on_chunk_extension_value = on_chunk_extension
-callbacks.on_body = on_body
-callbacks.on_message_complete = on_message_complete
+cdef void set_common(llhttp_settings_t *callbacks) noexcept:
+    llhttp_settings_init(callbacks)
+    callbacks.on_protocol = on_protocol
+    callbacks.on_version_complete = on_version_complete
+    callbacks.on_header_field = on_header_field
+    callbacks.on_header_value = on_header_value
+    callbacks.on_header_value_complete = on_header_value_complete
+    callbacks.on_chunk_extension_name = on_chunk_extension
+    callbacks.on_chunk_extension_value = on_chunk_extension
+    callbacks.on_body = on_body
+    callbacks.on_message_complete = on_message_complete
 
+
+cdef llhttp_settings_t request_callbacks
+set_common(&request_callbacks)
+request_callbacks.on_url = on_url
+request_callbacks.on_headers_complete = on_headers_complete
+
+cdef llhttp_settings_t response_callbacks
+set_common(&response_callbacks)
+response_callbacks.on_status = on_status
+response_callbacks.on_headers_complete = on_response_headers_complete
 
 
 cdef void init_notes(Notes *notes) noexcept nogil:
@@ -302,21 +350,23 @@ cdef void init_notes(Notes *notes) noexcept nogil:
     notes.open = OPEN_NONE
     notes.piece_count = 0
     notes.body_size = 0
+    notes.body_total = 0
     notes.extensions_size = 0
     notes.flags = 0
     notes.protocol_seen = notes.head_done = notes.message_done = False
+    notes.bodiless = notes.until_close = notes.upgrade = False
 
 
 cdef void free_notes(Notes *notes) noexcept nogil:
     """Give back what a message needed beyond the usual."""
     if notes.fields != notes.first_fields:
-        free(notes.fields)
+        PyMem_RawFree(notes.fields)
         notes.fields = notes.first_fields
         notes.field_room = FIELDS_AT_FIRST
     if notes.pieces != notes.first_pieces:
-        free(notes.pieces)
+        PyMem_RawFree(notes.pieces)
         notes.pieces = notes.first_pieces
         notes.piece_room = PIECES_AT_FIRST
-    free(notes.trailers)
+    PyMem_RawFree(notes.trailers)
     notes.trailers = NULL
     notes.trailers_size = notes.trailers_room = 0

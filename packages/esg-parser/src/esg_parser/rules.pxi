@@ -43,6 +43,7 @@ cdef KnownName known_names[NAME_SLOTS]
 cdef uint8_t lower[256]
 cdef uint8_t is_token[256]
 cdef uint8_t is_host[256]
+cdef uint8_t is_value[256]
 cdef bytes NO_BYTES = b""
 
 
@@ -57,6 +58,7 @@ cdef int fill_tables() except -1:
     for i in range(256):
         lower[i] = i + 32 if c"A" <= i <= c"Z" else i
         is_token[i] = chr(i).isalnum() and i < 128 or i in b"!#$%&'*+-.^_`|~"
+        is_value[i] = i >= 32 and i != 127 or i == 9
         is_host[i] = chr(i).isalnum() and i < 128 or i in b"-._~!$&'()*+,;="
     for name in _NAMES_THAT_REPEAT + _OTHER_KNOWN_NAMES:
         slot = name_slot(<const uint8_t *> <const char *> name, len(name))
