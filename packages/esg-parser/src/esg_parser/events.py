@@ -71,7 +71,7 @@ class Marker(Enum):
     END = "END"
     """The message is whole."""
     UPGRADE = "UPGRADE"
-    """The request asks for another protocol, by Upgrade or CONNECT, or the response goes over to it; ``END`` follows."""
+    """The request asks for another protocol, by Upgrade or CONNECT, or the response goes over to it; before END."""
 
     def __repr__(self) -> str:
         return self.name
