@@ -1,4 +1,4 @@
-"""Write the tables that the documentation derives from the code: the options, and a connection's states.
+"""Write what the documentation derives from the code: options, a connection's states, the parser's API.
 
 They stand in pages of docs/, each between two marks that name it; everything else there is written by hand.
 With --check nothing is written, and the exit status says whether every table is as the code has it.
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import click
+from api_reference import reference
 from esg.cli import GROUPS, OptionOfField, options_of
 from esg.config import Config
 from esg_protocols.http1.states import READING, WRITING, ReadEvent, Reading, WriteEvent, Writing
@@ -22,7 +23,8 @@ from esg_protocols.http1.states import READING, WRITING, ReadEvent, Reading, Wri
 State = TypeVar("State", bound=IntEnum)
 Event = TypeVar("Event", bound=IntEnum)
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
 PART = re.compile(r"(<!-- made by tools/make_reference\.py: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -88,6 +90,15 @@ def name_of(state: IntEnum | None) -> str:
     return "" if state is None else state.name
 
 
+# -- The parser
+
+
+def parser() -> Iterator[str]:
+    """What esg_parser has, but for its drop-in for httptools."""
+    folder = ROOT / "packages/esg-parser/src/esg_parser"
+    return reference([folder / name for name in ("parser.pyi", "events.py", "errors.py", "url.pyi")])
+
+
 # -- The pages
 
 
@@ -96,7 +107,7 @@ def table(head: list[str], rows: list[list[str]]) -> Iterator[str]:
         yield f"| {' | '.join(cells)} |"
 
 
-MAKERS = {"options": options, "reading": reading, "writing": writing}
+MAKERS = {"options": options, "reading": reading, "writing": writing, "parser": parser}
 
 
 def made(page: str) -> str:
