@@ -56,7 +56,7 @@ def test_server_refuses(serve, capsys):
 
 @pytest.fixture
 def proxy():
-    """The proxy of the second block between two pairs of sockets: what either side gets when both have had their say."""
+    """The proxy of the second block between two pairs of sockets: what either side gets when both have said all."""
     names = {"__name__": "readme"}
     exec(compile(BLOCKS[1], str(README), "exec"), names)
 

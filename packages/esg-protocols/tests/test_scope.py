@@ -111,6 +111,31 @@ def test_requests_of_one_connection_share_nothing(play_steps: Play) -> None:
     play_steps(spoiling, case, state={"count": 0})
 
 
+def test_inner_dicts_that_are_kept_are_not_shared(play_steps: Play) -> None:
+    """Those of a scope that is gone serve again, those that somebody holds or has changed do not."""
+    kept: list[Any] = []
+    seen: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append((dict(scope["asgi"]), dict(scope["state"])))
+        if scope["path"] == "/keep":
+            kept.extend((scope["asgi"], scope["state"]))
+        elif scope["path"] == "/spoil":
+            scope["asgi"]["version"] = scope["state"]["a"] = None
+        await send({"type": "http.response.start", "status": 204})
+        await send({"type": "http.response.body"})
+
+    async def case(client: Any) -> None:
+        for path in (b"/", b"/", b"/keep", b"/", b"/spoil", b"/", b"/keep", b"/"):
+            await client.send(b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % path, more=True)
+            await client.answer()
+            for inner in kept:
+                inner["mine"] = True
+        assert seen == [({"version": "3.0", "spec_version": "2.4"}, {"a": 1})] * 8
+
+    play_steps(app, case, state={"a": 1})
+
+
 def test_the_state_is_a_shallow_copy(play_steps: Play) -> None:
     states = []
     shared: list[int] = []

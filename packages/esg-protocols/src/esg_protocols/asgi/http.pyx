@@ -10,7 +10,7 @@ from libc.string cimport memcmp, memset
 
 from esg_protocols.asgi.base cimport StreamProtocol
 from esg_protocols.asgi.context cimport ServerContext
-from esg_protocols.asgi.scope cimport connection_scope, http_scope
+from esg_protocols.asgi.scope cimport ScopeTemplate
 from esg_protocols.head cimport HTTP_VERSION, METHOD, QUERY_STRING, RAW_PATH
 from esg_protocols.http1.connection cimport (
     READING_BODY, READING_CLOSED, READING_DONE, WRITING_BODY, WRITING_DONE, WRITING_HEAD, HTTPConnection,
@@ -451,6 +451,7 @@ cdef class Exchange:
         ):
             self.release()
             return False
+        self.scope = None
         self.body = None
         self.body_size = 0
         self.body_complete = self.body_delivered = self.responded = self.disconnected = self.input_ended = False
@@ -587,7 +588,7 @@ cdef class Exchange:
 
 cdef class HTTPProtocol(StreamProtocol):
     cdef HTTPConnection connection
-    cdef dict template
+    cdef ScopeTemplate template
     # The exchange in work; the one before it may still run its app
     cdef Exchange exchange
     cdef Exchange spare
@@ -604,7 +605,7 @@ cdef class HTTPProtocol(StreamProtocol):
 
     def connection_made(self, transport):
         StreamProtocol.connection_made(self, transport)
-        self.template = connection_scope(transport, "")
+        self.template = ScopeTemplate(transport, "")
         if self.context.closing:
             transport.close()
 
@@ -684,7 +685,7 @@ cdef class HTTPProtocol(StreamProtocol):
             exchange = Exchange.__new__(Exchange)
             exchange.protocol = self
             exchange.connection = self.connection
-        exchange.scope = http_scope(self.template, head, self.context.state)
+        exchange.scope = self.template.scope(head, self.context.state)
         self.exchange = exchange
         self.deadline = 0
         self.discarded = 0

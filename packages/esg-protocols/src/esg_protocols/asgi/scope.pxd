@@ -1,5 +1,12 @@
 """The scope of an exchange."""
 
 
-cdef dict connection_scope(transport, str root_path)
-cdef dict http_scope(dict template, tuple head, dict state)
+cdef class ScopeTemplate:
+    # What is the same for every request of a connection, and a place for what is not
+    cdef dict fields
+    # The inner dicts of the last scope
+    cdef dict asgi
+    cdef dict state
+
+    cdef dict scope(self, tuple head, dict state)
+    cdef int renew(self, dict state) except -1
