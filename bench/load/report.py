@@ -66,14 +66,14 @@ def file_name(plan: Plan) -> str:
 
 def _header(plan: Plan, results: Results, pythons: Iterable[str]) -> list[str]:
     url = f"http://127.0.0.1:PORT{plan.workload.path}"
-    load = " ".join(_bare(command(plan.wrk, plan.workload, url, plan.seconds)))
+    load = " ".join(bare(command(plan.wrk, plan.workload, url, plan.seconds)))
     samples = [sample for found in results.samples.values() for sample in found]
     return [
         f"date: {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC",
         f"Python: {', '.join(pythons)}",
         f"kernel: {platform.system()} {platform.release()} {platform.machine()}",
-        f"CPU: {os.cpu_count()} x {_cpu_model()}; server on {plan.server_cpu}, wrk on {plan.client_cpu}",
-        f"command: `{' '.join([PROGRAM, *_bare(sys.argv[1:])])}`",
+        f"CPU: {os.cpu_count()} x {cpu_model()}; server on {plan.server_cpu}, wrk on {plan.client_cpu}",
+        f"command: `{' '.join([PROGRAM, *bare(sys.argv[1:])])}`",
         f"load: `{load}`, after {plan.warmup} s to warm up; {plan.rounds} rounds, medians",
         _counted(samples),
         _noise(samples),
@@ -81,7 +81,7 @@ def _header(plan: Plan, results: Results, pythons: Iterable[str]) -> list[str]:
 
 
 def _table(plan: Plan, results: Results, versions: dict[str, str]) -> str:
-    lines = [_row(COLUMNS), _row(["---"] * TEXT_COLUMNS + ["---:"] * (len(COLUMNS) - TEXT_COLUMNS))]
+    lines = [row(COLUMNS), row(["---"] * TEXT_COLUMNS + ["---:"] * (len(COLUMNS) - TEXT_COLUMNS))]
     for server in plan.servers:
         samples = results.samples.get(server.name)
         version = versions[server.name]
@@ -92,7 +92,7 @@ def _table(plan: Plan, results: Results, versions: dict[str, str]) -> str:
             results.ratio("esg", server.name),
         ]
         lines.append(
-            _row(
+            row(
                 [
                     server.name,
                     version,
@@ -130,16 +130,16 @@ def _noise(samples: list[Sample]) -> str:
     return f"other work on the server's CPU: median {median(others):.1%}, at most {max(others):.1%}{warning}"
 
 
-def _row(cells: Iterable[str]) -> str:
+def row(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _bare(argv: Iterable[str]) -> list[str]:
+def bare(argv: Iterable[str]) -> list[str]:
     """The arguments without the folders of this machine. A URL and an option's own text stay."""
     return [Path(arg).name if os.sep in arg and "://" not in arg else arg for arg in argv]
 
 
-def _cpu_model() -> str:
+def cpu_model() -> str:
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
