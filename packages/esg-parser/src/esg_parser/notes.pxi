@@ -2,7 +2,7 @@
 
 cdef enum:
     FIELDS_AT_FIRST = 24
-    PIECES_AT_FIRST = 4
+    PIECES_AT_FIRST = 16
 
 # Which span of a field llhttp is in the middle of; a read may end there.
 cdef enum Open:

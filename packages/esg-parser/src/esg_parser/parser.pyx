@@ -207,6 +207,8 @@ cdef class MessageParser:
             self.rest_from = at - PyBytes_AS_STRING(read)
         if head is not None and notes.message_done and is_bodiless(notes) and not notes.upgrade:
             events = [head, end_of_message]  # what most reads are
+        elif head is None and notes.piece_count and not notes.message_done:
+            events = [self.make_body(read)]  # what most of the others are
         else:
             events = [] if head is None else [head]
             self.add_body_events(events, read)
@@ -371,11 +373,18 @@ cdef class MessageParser:
         cdef uint32_t offset = self.notes.fields[special.transfer_encoding].value
         if not is_1_1:
             raise MalformedMessage("Transfer-Encoding in HTTP/1.0", offset)
+        if special.transfer_encoding_count == 1 and (<tuple> headers[special.transfer_encoding])[1] == b"chunked":
+            self.check_no_length(offset)
+            return 0
         codings = [c.strip(b" \t").lower() for c in combined(headers, b"transfer-encoding").split(b",")]
         if codings[len(codings) - 1] != b"chunked" or codings.count(b"chunked") > 1:
             raise MalformedMessage("Transfer-Encoding does not end in one chunked", offset)
         if len(codings) > 1:
             raise UnsupportedFeature("a transfer coding other than chunked", offset)
+        self.check_no_length(offset)
+        return 0
+
+    cdef int check_no_length(self, uint32_t offset) except -1:
         if self.notes.flags & F_CONTENT_LENGTH:
             raise MalformedMessage("both Transfer-Encoding and Content-Length", offset)
         return 0

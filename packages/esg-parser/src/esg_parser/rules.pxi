@@ -95,12 +95,36 @@ cdef bytes lower_case(const uint8_t *raw, size_t size):
     return name
 
 
+cdef enum:
+    WORD = 8
+
+cdef uint64_t LOWER_BITS = 0x2020202020202020
+
+
 cdef inline bint same_letters(const uint8_t *raw, const char *lowered, size_t size) noexcept nogil:
-    cdef size_t i
-    for i in range(size):
-        if lower[raw[i]] != <uint8_t> lowered[i]:
+    """Whether a name is a known one, whatever its case.
+
+    Names are tokens of letters and ``-`` among the known ones. Setting bit 5 lowers letters and, of the other characters
+    that llhttp lets into a name, makes none of them a letter or ``-``; so eight bytes are compared at once.
+    """
+    cdef uint64_t ours
+    cdef uint64_t theirs
+    cdef size_t i = 0
+    if size < WORD:
+        for i in range(size):
+            if lower[raw[i]] != <uint8_t> lowered[i]:
+                return False
+        return True
+    while i + WORD < size:
+        memcpy(&ours, raw + i, WORD)
+        memcpy(&theirs, lowered + i, WORD)
+        if ours | LOWER_BITS != theirs:
             return False
-    return True
+        i += WORD
+    # The last eight, some of them again.
+    memcpy(&ours, raw + size - WORD, WORD)
+    memcpy(&theirs, lowered + size - WORD, WORD)
+    return ours | LOWER_BITS == theirs
 
 
 # Where the fields with rules are, and how many of each.
@@ -110,6 +134,7 @@ cdef struct Special:
     uint32_t expect
     uint32_t expect_count
     uint32_t transfer_encoding
+    uint32_t transfer_encoding_count
     bint proxy_connection
 
 
@@ -122,6 +147,7 @@ cdef void note_special(Special *special, int name_id, uint32_t at) noexcept:
         special.expect_count += 1
     elif name_id == NAME_TRANSFER_ENCODING:
         special.transfer_encoding = at
+        special.transfer_encoding_count += 1
     elif name_id == NAME_PROXY_CONNECTION:
         special.proxy_connection = True
 
@@ -212,9 +238,14 @@ cdef inline size_t field_slot(KnownName *known, const char *value, size_t size) 
     cdef uint64_t first = 0
     cdef uint64_t last = 0
     cdef uint64_t mixed
-    memcpy(&first, value, min(size, 8))
-    memcpy(&last, value + size - min(size, 8), min(size, 8))
-    mixed = (first ^ (last * <uint64_t> 0x9E3779B97F4A7C15)) + size * 31 + <size_t> known
+    cdef size_t i
+    if size >= WORD:
+        memcpy(&first, value, WORD)
+        memcpy(&last, value + size - WORD, WORD)
+    else:
+        for i in range(size):
+            first = first << 8 | <uint8_t> value[i]
+    mixed = (first ^ (last * <uint64_t> 0x9E3779B97F4A7C15)) + size * 31 + (known - known_names)
     mixed *= <uint64_t> 0xD6E8FEB86659FD93
     return <size_t> (mixed >> 40) & (FIELD_SLOTS - 1)
 
