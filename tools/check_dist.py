@@ -20,7 +20,7 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("esg-parser", "esg-protocols", "esg-server")
 LICENCES = ("vendor/llhttp/LICENSE", "vendor/http-parser/LICENSE-MIT")
-IMPORTS = "import esg, esg_parser.parser, esg_parser.url, esg_protocols; print('imports work')"
+IMPORTS = "import esg, esg_parser.httptools, esg_parser.parser, esg_parser.url, esg_protocols; print('imports work')"
 
 
 def run(*command: str | Path, offline: bool = False) -> None:

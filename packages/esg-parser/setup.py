@@ -10,7 +10,7 @@ sys.path.insert(0, "build_backend")
 from native_build import BUILD_BASE, COMPILE_ARGS, LINK_ARGS, CheckedBuildExt
 
 LLHTTP = [f"vendor/llhttp/src/{name}.c" for name in ("api", "http", "llhttp")]
-LINKED = {"parser": LLHTTP, "url": ["vendor/http-parser/http_parser.c"]}
+LINKED = {"httptools": LLHTTP, "parser": LLHTTP, "url": ["vendor/http-parser/http_parser.c"]}
 
 
 def extension(pyx):

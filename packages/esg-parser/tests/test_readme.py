@@ -5,12 +5,20 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
+import sys
 from pathlib import Path
 
 import pytest
 
 README = Path(__file__).parents[1] / "README.md"
 BLOCKS = re.findall(r"^```python\n(.+?)^```$", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(autouse=True)
+def modules_stay(monkeypatch):
+    """Whatever a program puts in httptools' place is taken out again."""
+    for name in ("httptools", "httptools.parser", "httptools.parser.errors"):
+        monkeypatch.setitem(sys.modules, name, None)
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.splitlines()[0])

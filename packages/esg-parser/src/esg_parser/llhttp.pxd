@@ -1,4 +1,4 @@
-"""The names of llhttp that the parser calls, and no others."""
+"""The names of llhttp that the parsers call, and no others."""
 
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint64_t
 
@@ -27,9 +27,12 @@ cdef extern from "llhttp.h" nogil:
         llhttp_data_cb on_chunk_extension_name
         llhttp_data_cb on_chunk_extension_value
         llhttp_data_cb on_body
+        llhttp_cb on_message_begin
         llhttp_cb on_version_complete
         llhttp_cb on_header_value_complete
         llhttp_cb on_headers_complete
+        llhttp_cb on_chunk_header
+        llhttp_cb on_chunk_complete
         llhttp_cb on_message_complete
 
     ctypedef enum llhttp_type_t:
@@ -41,7 +44,14 @@ cdef extern from "llhttp.h" nogil:
         HPE_INVALID_METHOD
         HPE_INVALID_CONSTANT
         HPE_INVALID_URL
+        HPE_INVALID_STATUS
+        HPE_CB_MESSAGE_BEGIN
+        HPE_CB_HEADERS_COMPLETE
+        HPE_CB_MESSAGE_COMPLETE
+        HPE_CB_CHUNK_HEADER
+        HPE_CB_CHUNK_COMPLETE
         HPE_PAUSED
+        HPE_PAUSED_UPGRADE
         HPE_PAUSED_H2_UPGRADE
         HPE_USER
 
@@ -63,6 +73,18 @@ cdef extern from "llhttp.h" nogil:
     void llhttp_reset(llhttp_t *)
     void llhttp_settings_init(llhttp_settings_t *)
     llhttp_errno_t llhttp_execute(llhttp_t *, const char *data, size_t length)
+    void llhttp_pause(llhttp_t *)
+    void llhttp_resume_after_upgrade(llhttp_t *)
+    int llhttp_should_keep_alive(const llhttp_t *)
     const char *llhttp_get_error_reason(const llhttp_t *)
     const char *llhttp_method_name(llhttp_method_t)
+    void llhttp_set_lenient_headers(llhttp_t *, int enabled)
+    void llhttp_set_lenient_chunked_length(llhttp_t *, int enabled)
+    void llhttp_set_lenient_keep_alive(llhttp_t *, int enabled)
+    void llhttp_set_lenient_transfer_encoding(llhttp_t *, int enabled)
     void llhttp_set_lenient_version(llhttp_t *, int enabled)
+    void llhttp_set_lenient_data_after_close(llhttp_t *, int enabled)
+    void llhttp_set_lenient_optional_lf_after_cr(llhttp_t *, int enabled)
+    void llhttp_set_lenient_optional_cr_before_lf(llhttp_t *, int enabled)
+    void llhttp_set_lenient_optional_crlf_after_chunk(llhttp_t *, int enabled)
+    void llhttp_set_lenient_spaces_after_chunk_size(llhttp_t *, int enabled)

@@ -9,7 +9,7 @@ from esg_parser.http_parser cimport (
 from typing import NamedTuple
 
 # http-parser keeps offsets in 16 bits.
-cdef Py_ssize_t LONGEST = 65535
+cdef int LONGEST_URL = 65535
 
 
 class InvalidURL(ValueError):
@@ -29,18 +29,19 @@ class URL(NamedTuple):
 cdef bytes part(bytes url, http_parser_url *parsed, int field):
     if not parsed.field_set & (1 << field):
         return None
-    cdef Py_ssize_t start = parsed.field_data[field].off
-    return url[start:start + parsed.field_data[field].len]
+    cdef const char *start = <const char *> url + parsed.field_data[field].off
+    return start[:parsed.field_data[field].len]
 
 
-def parse_url(bytes url not None):
+cdef tuple cut(bytes url):
+    """The parts, in the order of URL's fields."""
     cdef http_parser_url parsed
-    if len(url) > LONGEST:
-        raise InvalidURL(f"a URL of {len(url)} bytes is longer than {LONGEST}")
+    if len(url) > LONGEST_URL:
+        raise InvalidURL(f"a URL of {len(url)} bytes is longer than {LONGEST_URL}")
     http_parser_url_init(&parsed)
     if http_parser_parse_url(<const char *> url, len(url), 0, &parsed):
         raise InvalidURL(f"{url[:200]!r} is not a URL")
-    return URL(
+    return (
         part(url, &parsed, UF_SCHEMA),
         part(url, &parsed, UF_HOST),
         parsed.port if parsed.field_set & (1 << UF_PORT) else None,
@@ -49,3 +50,7 @@ def parse_url(bytes url not None):
         part(url, &parsed, UF_FRAGMENT),
         part(url, &parsed, UF_USERINFO),
     )
+
+
+def parse_url(bytes url not None):
+    return URL(*cut(url))
