@@ -94,9 +94,13 @@ def name_of(state: IntEnum | None) -> str:
 
 
 def parser() -> Iterator[str]:
-    """What esg_parser has, but for its drop-in for httptools."""
+    """What esg_parser has; its drop-in for httptools has a part of its own."""
     folder = ROOT / "packages/esg-parser/src/esg_parser"
     return reference([folder / name for name in ("parser.pyi", "events.py", "errors.py", "url.pyi")])
+
+
+def httptools() -> Iterator[str]:
+    return reference([ROOT / "packages/esg-parser/src/esg_parser/httptools.pyi"])
 
 
 # -- The pages
@@ -107,7 +111,7 @@ def table(head: list[str], rows: list[list[str]]) -> Iterator[str]:
         yield f"| {' | '.join(cells)} |"
 
 
-MAKERS = {"options": options, "reading": reading, "writing": writing, "parser": parser}
+MAKERS = {"options": options, "reading": reading, "writing": writing, "parser": parser, "httptools": httptools}
 
 
 def made(page: str) -> str:

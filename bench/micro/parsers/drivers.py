@@ -189,7 +189,9 @@ class Library:
     copies: str  # what it copies of a body
     goal: float = 0.0  # how many times the speed of this one
     strict: bool = False  # more than that, not just as much
-    usable: Callable[[tuple[Any, ...]], tuple[Any, ...]] = as_it_is  # what inputs.Usable names, to be checked, not timed
+    usable: Callable[[tuple[Any, ...]], tuple[Any, ...]] = (
+        as_it_is  # what inputs.Usable names, to be checked, not timed
+    )
 
     def is_met(self, ratio: float) -> bool:
         return ratio > self.goal if self.strict else ratio >= self.goal

@@ -98,6 +98,39 @@ def test_invalid(text):
         parse_url(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [(b"a.example:443", b"a.example", 443), (b"192.0.2.1:1", b"192.0.2.1", 1), (b"[::1]:65535", b"::1", 65535)],
+)
+def test_authority_form(text, host, port):
+    assert parse_url(text, connect=True) == url(host=host, port=port)
+    with pytest.raises(InvalidURL):
+        parse_url(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"a.example",
+        b":443",
+        b"a:",
+        b"a:b",
+        b"a:65536",
+        b"a:1/",
+        b"a:1?b",
+        b"http://a:1",
+        b"/",
+        b"*",
+        b"a:1:2",
+        b"::1:2",
+    ],
+)
+def test_not_authority_form(text):
+    with pytest.raises(InvalidURL, match="is not host:port"):
+        parse_url(text, connect=True)
+
+
 def test_an_invalid_url_is_shown_in_part():
     with pytest.raises(InvalidURL, match=r"^b'a+' is not a URL$") as caught:
         parse_url(b"a" * 60000)

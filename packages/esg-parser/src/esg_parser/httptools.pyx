@@ -420,7 +420,7 @@ def parse_url(url):
     if len(text) > LONGEST_URL:
         raise HttpParserInvalidURLError(f"the url is too long: {len(text)} bytes, where {LONGEST_URL} are the most")
     try:
-        parts = cut(text)
+        parts = cut(text, False)
     except InvalidURL:
         raise HttpParserInvalidURLError(f"invalid url {url!r}") from None
     made = URL.__new__(URL)

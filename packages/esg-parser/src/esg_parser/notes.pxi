@@ -367,6 +367,7 @@ cdef void free_notes(Notes *notes) noexcept nogil:
         PyMem_RawFree(notes.pieces)
         notes.pieces = notes.first_pieces
         notes.piece_room = PIECES_AT_FIRST
-    PyMem_RawFree(notes.trailers)
-    notes.trailers = NULL
-    notes.trailers_size = notes.trailers_room = 0
+    if notes.trailers != NULL:
+        PyMem_RawFree(notes.trailers)
+        notes.trailers = NULL
+        notes.trailers_size = notes.trailers_room = 0

@@ -9,7 +9,7 @@ over the notes, and the rules that llhttp leaves open (RFC 9112 and 9110) are ch
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.list cimport PyList_New, PyList_SET_ITEM
 from cpython.mem cimport PyMem_RawFree, PyMem_RawRealloc
-from cpython.ref cimport Py_INCREF
+from cpython.ref cimport Py_INCREF, PyObject
 from cpython.unicode cimport PyUnicode_DecodeLatin1
 from libc.stdint cimport UINT64_MAX, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memchr, memcmp, memcpy, memset
@@ -40,6 +40,11 @@ cdef extern from "Python.h":
     ctypedef struct PyTypeObject:
         pass
     object PyType_GenericAlloc(PyTypeObject *, Py_ssize_t)
+    PyObject *PyList_GET_ITEM(object, Py_ssize_t)
+    PyObject *PyTuple_GET_ITEM(PyObject *, Py_ssize_t)
+    Py_ssize_t Py_SIZE(PyObject *)
+    str PyUnicode_New(Py_ssize_t size, Py_UCS4 most)
+    void *PyUnicode_DATA(object)
     void PyTuple_SET_ITEM(object, Py_ssize_t, object)
 
 
@@ -280,8 +285,9 @@ cdef class MessageParser:
         self.skipped = 0
 
     cdef void drop_head(self) noexcept:
-        PyMem_RawFree(self.head)
-        self.head = NULL
+        if self.head != NULL:
+            PyMem_RawFree(self.head)
+            self.head = NULL
 
     # -- What each kind of message has alone
 

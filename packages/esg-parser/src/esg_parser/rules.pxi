@@ -96,6 +96,7 @@ cdef bytes lower_case(const uint8_t *raw, size_t size):
 
 
 cdef enum:
+    HALF = 4
     WORD = 8
 
 cdef uint64_t LOWER_BITS = 0x2020202020202020
@@ -105,16 +106,27 @@ cdef inline bint same_letters(const uint8_t *raw, const char *lowered, size_t si
     """Whether a name is a known one, whatever its case.
 
     Names are tokens of letters and ``-`` among the known ones. Setting bit 5 lowers letters and, of the other characters
-    that llhttp lets into a name, makes none of them a letter or ``-``; so eight bytes are compared at once.
+    that llhttp lets into a name, makes none of them a letter or ``-``; so many bytes are compared at once.
     """
     cdef uint64_t ours
     cdef uint64_t theirs
+    cdef uint32_t our_half
+    cdef uint32_t their_half
     cdef size_t i = 0
-    if size < WORD:
+    if size < HALF:
         for i in range(size):
-            if lower[raw[i]] != <uint8_t> lowered[i]:
+            if raw[i] | 0x20 != <uint8_t> lowered[i]:
                 return False
         return True
+    if size <= WORD:
+        # The first four and the last four, which may overlap.
+        memcpy(&our_half, raw, HALF)
+        memcpy(&their_half, lowered, HALF)
+        if our_half | <uint32_t> LOWER_BITS != their_half:
+            return False
+        memcpy(&our_half, raw + size - HALF, HALF)
+        memcpy(&their_half, lowered + size - HALF, HALF)
+        return our_half | <uint32_t> LOWER_BITS == their_half
     while i + WORD < size:
         memcpy(&ours, raw + i, WORD)
         memcpy(&theirs, lowered + i, WORD)
@@ -152,12 +164,22 @@ cdef void note_special(Special *special, int name_id, uint32_t at) noexcept:
         special.proxy_connection = True
 
 
+cdef str ascii_text(const char *at, size_t size):
+    """Text of bytes that llhttp has let through as a target, which are ASCII."""
+    cdef str text
+    if size <= 1:
+        return PyUnicode_DecodeLatin1(at, size, NULL)  # these Python has ready-made
+    text = PyUnicode_New(size, 127)
+    memcpy(PyUnicode_DATA(text), at, size)
+    return text
+
+
 cdef str decode_path(const char *at, size_t size):
     """Percent-decoded, as UTF-8; what is not UTF-8 becomes U+FFFD and a ``%`` without two digits stays."""
     cdef bytearray decoded
     cdef size_t i = 0
     if memchr(at, c"%", size) == NULL:
-        return PyUnicode_DecodeLatin1(at, size, NULL)  # llhttp lets ASCII through only
+        return ascii_text(at, size)
     decoded = bytearray()
     while i < size:
         if at[i] == c"%" and i + 2 < size and hex_digit(at[i + 1]) >= 0 and hex_digit(at[i + 2]) >= 0:
@@ -253,12 +275,13 @@ cdef inline size_t field_slot(KnownName *known, const char *value, size_t size) 
 cdef tuple repeated_field(KnownName *known, const char *value, size_t size):
     """The field as a tuple: the one made before if it was the same."""
     cdef size_t slot = field_slot(known, value, size)
-    cdef object kept = kept_fields[slot]
-    cdef bytes old
-    if kept is not None and <void *> (<tuple> kept)[0] == known.name:
-        old = <bytes> (<tuple> kept)[1]
-        if <size_t> PyBytes_GET_SIZE(old) == size and memcmp(PyBytes_AS_STRING(old), value, size) == 0:
+    cdef PyObject *kept = PyList_GET_ITEM(kept_fields, slot)
+    cdef PyObject *old
+    cdef object made
+    if kept != <PyObject *> None and PyTuple_GET_ITEM(kept, 0) == <PyObject *> known.name:
+        old = PyTuple_GET_ITEM(kept, 1)
+        if <size_t> Py_SIZE(old) == size and memcmp(PyBytes_AS_STRING(<bytes> old), value, size) == 0:
             return <tuple> kept
-    kept = (<bytes> known.name, PyBytes_FromStringAndSize(value, size))
-    kept_fields[slot] = kept
-    return <tuple> kept
+    made = (<bytes> known.name, PyBytes_FromStringAndSize(value, size))
+    kept_fields[slot] = made
+    return <tuple> made

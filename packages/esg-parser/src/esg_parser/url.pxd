@@ -2,4 +2,4 @@
 
 cdef int LONGEST_URL
 
-cdef tuple cut(bytes url)
+cdef tuple cut(bytes url, bint connect)

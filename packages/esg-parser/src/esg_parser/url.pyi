@@ -23,15 +23,17 @@ class URL(NamedTuple):
     userinfo: bytes | None
     """What is before ``@`` in the authority."""
 
-def parse_url(url: bytes) -> URL:
-    """Cut a URL into its parts with http-parser.
+def parse_url(url: bytes, *, connect: bool = False) -> URL:
+    """Cut a URL, or a request target of any of the four forms, into its parts with http-parser.
 
-    It takes what http-parser takes: an absolute URL with a host, an absolute path, or ``*``. That is less
-    than RFC 3986 allows (no underscore in a host, no empty port) and a little more (some ASCII that a URI
-    must encode).
+    It takes what http-parser takes: an absolute URL with a host (absolute-form), an absolute path with or
+    without a query (origin-form), ``*`` (asterisk-form), and with ``connect`` nothing but ``host:port``
+    (authority-form; RFC 9112 section 3.2). That is less than RFC 3986 allows (no underscore in a host, no
+    empty port) and a little more (some ASCII that a URI must encode).
 
     Args:
         url: at most 65535 bytes.
+        connect: whether it is the target of a CONNECT.
 
     Returns:
         The parts as slices of ``url``.

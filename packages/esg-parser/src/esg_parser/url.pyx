@@ -33,14 +33,14 @@ cdef bytes part(bytes url, http_parser_url *parsed, int field):
     return start[:parsed.field_data[field].len]
 
 
-cdef tuple cut(bytes url):
-    """The parts, in the order of URL's fields."""
+cdef tuple cut(bytes url, bint connect):
+    """The parts, in the order of URL's fields; with ``connect`` those of an authority alone."""
     cdef http_parser_url parsed
     if len(url) > LONGEST_URL:
         raise InvalidURL(f"a URL of {len(url)} bytes is longer than {LONGEST_URL}")
     http_parser_url_init(&parsed)
-    if http_parser_parse_url(<const char *> url, len(url), 0, &parsed):
-        raise InvalidURL(f"{url[:200]!r} is not a URL")
+    if http_parser_parse_url(<const char *> url, len(url), connect, &parsed):
+        raise InvalidURL(f"{url[:200]!r} is not {'host:port' if connect else 'a URL'}")
     return (
         part(url, &parsed, UF_SCHEMA),
         part(url, &parsed, UF_HOST),
@@ -52,5 +52,5 @@ cdef tuple cut(bytes url):
     )
 
 
-def parse_url(bytes url not None):
-    return URL(*cut(url))
+def parse_url(bytes url not None, *, bint connect=False):
+    return URL(*cut(url, connect))
