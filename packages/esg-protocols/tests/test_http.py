@@ -549,7 +549,7 @@ def test_a_request_that_cannot_be_read_is_refused(request_bytes: bytes, status: 
         assert client.context.counters.protocol_errors == 1
         (record,) = client.take_errors()
         assert record.levelname == "WARNING"
-        assert record.getMessage().startswith("Invalid HTTP request received: ")
+        assert record.getMessage().startswith("Invalid HTTP request received from ")
 
     play_steps(app, case)
 

@@ -67,7 +67,7 @@ def test_refused(row: str, play: Play) -> None:
         assert await client.end() == b""
         assert client.context.counters.protocol_errors == 1
         (record,) = client.take_errors()
-        assert record.getMessage().startswith("Invalid HTTP request received: ")
+        assert record.getMessage().startswith("Invalid HTTP request received from ")
 
     play(app, case)
 

@@ -17,6 +17,14 @@ def test_the_defaults() -> None:
         "limit_head_size": 65536,
         "limit_header_count": 100,
         "limit_target_size": 16384,
+        "limit_request_body": None,
+        "limit_concurrency": None,
+        "limit_requests_per_connection": None,
+        "timeout_request_head": 30.0,
+        "timeout_request_body": 30.0,
+        "timeout_write": 30.0,
+        "timeout_request": 0.0,
+        "minimum_rate": 240,
         "timeout_keep_alive": 5.0,
         "server_header": True,
         "date_header": True,
@@ -32,8 +40,8 @@ def test_every_option_explains_itself(field: Any) -> None:
     assert help[0].isupper()
     assert "\n" not in help
     assert field.default is not dataclasses.MISSING
-    hints = typing.get_type_hints(Settings)
-    assert type(field.default) is hints[field.name]
+    hint = typing.get_type_hints(Settings)[field.name]
+    assert isinstance(field.default, hint)
 
 
 @pytest.mark.parametrize("name", [field.name for field in FIELDS if "size" in field.name])

@@ -85,6 +85,50 @@ class Settings:
         "Longest request target in bytes; beyond it 414.",
         check=at_least(16),
     )
+    limit_request_body: int | None = option(
+        None,
+        "Largest request body in bytes; beyond it 413.",
+        check=at_least(0),
+    )
+    limit_concurrency: int | None = option(
+        None,
+        "Most connections, and most requests in work; beyond it 503 with Retry-After.",
+        check=at_least(1),
+    )
+    limit_requests_per_connection: int | None = option(
+        None,
+        "Most requests on one connection, which ends with the last of them.",
+        check=at_least(1),
+    )
+    timeout_request_head: float = option(
+        30.0,
+        "Seconds a client may take for a request head, and for the first byte on a new connection; beyond it 408. "
+        "0 is no limit.",
+        check=at_least(0),
+    )
+    timeout_request_body: float = option(
+        30.0,
+        "Seconds a request body may stall, or stay below the minimum rate, while the app waits for it; beyond it 408. "
+        "0 is no limit.",
+        check=at_least(0),
+    )
+    timeout_write: float = option(
+        30.0,
+        "Seconds a client may leave its response unread, or take it below the minimum rate; then the connection is "
+        "dropped. 0 is no limit.",
+        check=at_least(0),
+    )
+    timeout_request: float = option(
+        0.0,
+        "Seconds from a request head to the end of its response; beyond it 503, and the app is cancelled. "
+        "0 is no limit.",
+        check=at_least(0),
+    )
+    minimum_rate: int = option(
+        240,
+        "Bytes a second at which a body must come and a response be taken, on average. 0 is any.",
+        check=at_least(0),
+    )
     timeout_keep_alive: float = option(
         5.0,
         "Seconds an idle connection is kept open for its next request.",

@@ -21,6 +21,7 @@ class FakeTransport(asyncio.Transport):
         aborted: whether ``abort`` ended it.
         eof_written: whether our side was closed by ``write_eof``.
         reading: whether the protocol lets the socket be read.
+        unwritten: bytes that the client has not taken; they grow while it does not read.
     """
 
     def __init__(self, protocol: Any, *, extra: dict[str, Any] | None = None) -> None:
@@ -30,6 +31,7 @@ class FakeTransport(asyncio.Transport):
         self.closed = self.aborted = False
         self.eof_written = False
         self.reading = True
+        self.unwritten = 0
         self._full = False
         self._high = 64 * 1024
         protocol.connection_made(self)
@@ -53,13 +55,15 @@ class FakeTransport(asyncio.Transport):
             self.protocol.connection_lost(error)
 
     def fill(self) -> None:
-        """Let the client stop reading: what is written from here on fills the buffer."""
+        """Let the client stop reading: the buffer is full, and what is written from here on comes behind it."""
         self._full = True
+        self.unwritten = self._high + 1
         self.protocol.pause_writing()
 
     def drain(self) -> None:
         """Let the client read again."""
         self._full = False
+        self.unwritten = 0
         self.protocol.resume_writing()
 
     def take(self) -> bytes:
@@ -73,6 +77,7 @@ class FakeTransport(asyncio.Transport):
     def write(self, data: bytes | bytearray | memoryview[int]) -> None:
         if not self.closed:
             self.written += data
+            self.unwritten += len(data) * self._full
 
     def writelines(self, list_of_data: Any) -> None:
         for data in list_of_data:
@@ -105,6 +110,9 @@ class FakeTransport(asyncio.Transport):
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         self._high = 64 * 1024 if high is None else high
+
+    def get_write_buffer_size(self) -> int:
+        return self.unwritten
 
     def get_write_buffer_limits(self) -> tuple[int, int]:
         return self._high // 4, self._high

@@ -10,6 +10,11 @@ cdef class StreamProtocol:
     cdef object transport_writelines
     # When the connection has waited long enough, on the clock's time; 0 is never
     cdef public double deadline
+    # What was left of it when reading was paused: our own slowness is not held against the client
+    cdef double held
+    # When the client must have taken more of what is written; 0 is never
+    cdef double write_deadline
+    cdef Py_ssize_t unwritten
     # Flow control: ours towards the client, the client's towards us
     cdef bint reading_paused
     cdef bint writing_paused
@@ -24,5 +29,10 @@ cdef class StreamProtocol:
     cdef int pause_reading(self) except -1
     cdef int resume_reading(self) except -1
     cdef int set_deadline(self, double seconds) except -1
+    cdef int clear_deadline(self) noexcept
+    cdef int extend_deadline(self, double seconds, Py_ssize_t size) noexcept
+    cdef double extended(self, double deadline, double seconds, Py_ssize_t size) noexcept
+    cdef int watch_writing(self) except -1
+    cdef int check_writing(self) except -1
     cdef int finish(self, bint client_may_be_sending) except -1
     cdef int wake_drains(self) except -1

@@ -39,6 +39,9 @@ class StreamProtocol:
     def on_deadline(self) -> None:
         """The deadline has come: drop the connection. Protocols that know better do that."""
 
+    def on_write_deadline(self) -> None:
+        """The client did not take what was written in time: drop the connection."""
+
     def abort(self) -> None:
         """Drop the connection and what is still to be written. Harmless when it is over."""
 

@@ -28,13 +28,16 @@ cdef class StreamProtocol:
     def connection_lost(self, error):
         self.lost = True
         self.broken = self.broken or error is not None or not self.lingering
-        self.deadline = 0
+        self.clear_deadline()
+        self.write_deadline = 0
         self.wake_drains()
         self.transport = self.transport_write = self.transport_writelines = None
         self.context.forget_connection(self)
 
     def tick(self):
         """Called once a second by the clock."""
+        if self.write_deadline:
+            self.check_writing()
         if self.deadline and self.deadline <= self.context.now:
             self.deadline = 0
             self.on_deadline()
@@ -75,10 +78,36 @@ cdef class StreamProtocol:
 
     def pause_writing(self):
         self.writing_paused = True
+        self.watch_writing()
 
     def resume_writing(self):
         self.writing_paused = False
+        self.write_deadline = 0
         self.wake_drains()
+
+    cdef int watch_writing(self) except -1:
+        """See to it, tick by tick, that the client takes what is written."""
+        if self.context.write_seconds and self.transport is not None:
+            self.unwritten = self.transport.get_write_buffer_size()
+            self.write_deadline = self.context.now + self.context.write_seconds + 1 if self.unwritten else 0
+        return 0
+
+    cdef int check_writing(self) except -1:
+        cdef Py_ssize_t unwritten = self.transport.get_write_buffer_size()
+        if unwritten < self.unwritten:
+            self.write_deadline = self.extended(
+                self.write_deadline, self.context.write_seconds, self.unwritten - unwritten
+            )
+        self.unwritten = unwritten
+        if unwritten == 0:
+            self.write_deadline = 0
+        elif self.write_deadline <= self.context.now:
+            self.write_deadline = 0
+            self.on_write_deadline()
+        return 0
+
+    def on_write_deadline(self):
+        self.abort()
 
     cdef int wake_drains(self) except -1:
         cdef list waiters = self.drain_waiters
@@ -95,12 +124,18 @@ cdef class StreamProtocol:
         if not self.reading_paused and self.transport is not None:
             self.reading_paused = True
             self.transport.pause_reading()
+            if self.deadline:
+                self.held = self.deadline - self.context.now
+                self.deadline = 0
         return 0
 
     cdef int resume_reading(self) except -1:
         if self.reading_paused and self.transport is not None:
             self.reading_paused = False
             self.transport.resume_reading()
+            if self.held:
+                self.deadline = self.context.now + self.held
+                self.held = 0
         return 0
 
     # -- The end
@@ -108,7 +143,25 @@ cdef class StreamProtocol:
     cdef int set_deadline(self, double seconds) except -1:
         # The clock's time may be a tick old: one more, so that it is never early.
         self.deadline = self.context.now + seconds + 1
+        self.held = 0
         return 0
+
+    cdef int clear_deadline(self) noexcept:
+        self.deadline = self.held = 0
+        return 0
+
+    cdef int extend_deadline(self, double seconds, Py_ssize_t size) noexcept:
+        """Give the client more time for ``size`` bytes that came, up to ``seconds`` from now."""
+        if self.deadline:
+            self.deadline = self.extended(self.deadline, seconds, size)
+        return 0
+
+    cdef double extended(self, double deadline, double seconds, Py_ssize_t size) noexcept:
+        """As a bucket of time that bytes fill and that holds ``seconds``: a rate without a count of the seconds gone."""
+        cdef double most = self.context.now + seconds + 1
+        if self.context.minimum_rate:
+            return min(most, deadline + size / self.context.minimum_rate)
+        return most
 
     cdef int finish(self, bint client_may_be_sending) except -1:
         """Close behind what is written.
@@ -119,6 +172,7 @@ cdef class StreamProtocol:
         if self.transport is None or self.lingering:
             return 0
         self.lingering = True
+        self.watch_writing()
         if client_may_be_sending and self.transport.can_write_eof():
             self.set_deadline(LINGER_SECONDS)
             self.resume_reading()

@@ -23,6 +23,18 @@ class Counters:
     """Requests that were refused because they broke a rule."""
     app_errors: int
     """Calls of the app that ended in an exception, apart from those whose client had left."""
+    head_timeouts: int
+    """Connections that ended because a request head, or the first byte at all, took too long."""
+    body_timeouts: int
+    """Requests that were refused because their body stalled or came too slowly."""
+    keep_alive_timeouts: int
+    """Connections that ended because no next request came."""
+    write_timeouts: int
+    """Connections that were dropped because the client did not take its response."""
+    request_timeouts: int
+    """Requests that took longer than they may, whoever was to blame."""
+    overloads: int
+    """Requests that were refused because there was too much to do."""
 
 @disjoint_base
 class ServerContext:
@@ -98,6 +110,10 @@ class ServerContext:
     """Set it when the server stops: connections made from then on are closed at once."""
     on_empty: Callable[[], object] | None
     """Called whenever the last connection or task has gone and none of either is left."""
+    requests_wanted: int
+    """How many requests to wait for; see ``on_requests``."""
+    on_requests: Callable[[], object] | None
+    """Called when as many requests have begun as ``requests_wanted`` says."""
     now: float
     """Seconds on the clock's time, as of its last tick. Set by the clock."""
     date_line: bytes

@@ -34,6 +34,13 @@ cdef class ServerContext:
         self.server_line = b"server: %s\r\n" % server_name if settings.server_header else b""
         self.date_line = b""
         self.keep_alive_seconds = settings.timeout_keep_alive
+        self.head_seconds = settings.timeout_request_head
+        self.body_seconds = settings.timeout_request_body
+        self.write_seconds = settings.timeout_write
+        self.request_seconds = settings.timeout_request
+        self.minimum_rate = settings.minimum_rate
+        self.most_at_once = settings.limit_concurrency or 0
+        self.most_per_connection = settings.limit_requests_per_connection or 0
         self.task_options = {"loop": loop}
         if HAS_EAGER_TASKS:
             self.task_options["eager_start"] = True
@@ -47,6 +54,18 @@ cdef class ServerContext:
             return context.run(Task, coroutine, loop=self.loop)
         self.task_options["context"] = context
         return PyObject_Call(Task, (coroutine,), self.task_options)
+
+    cdef bint is_overloaded(self) noexcept:
+        """Whether a request more is one too many; its own connection is among the connections already."""
+        if self.most_at_once == 0:
+            return False
+        return len(self.connections) > self.most_at_once or len(self.tasks) >= self.most_at_once
+
+    cdef int count_request(self) except -1:
+        self.counters.requests += 1
+        if self.counters.requests == self.requests_wanted and self.on_requests is not None:
+            self.on_requests()
+        return 0
 
     cdef int forget_connection(self, connection) except -1:
         self.connections.discard(connection)

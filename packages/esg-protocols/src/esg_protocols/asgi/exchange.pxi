@@ -17,6 +17,8 @@ cdef class Exchange:
     cdef bint disconnected
     cdef bint input_ended
     cdef int sends
+    # When it must be over; 0 is never
+    cdef double deadline
     # What the app calls; kept, so that an exchange can be used again with them
     cdef object receive_method
     cdef object send_method
@@ -84,7 +86,9 @@ cdef class Exchange:
         cdef object future = self.protocol.context.loop.create_future()
         self.waiters = with_waiter(self.waiters, future)
         # The app reads, so the client may send (RFC 9110 section 10.1.1).
-        self.protocol.write(self.connection.send_continue())
+        if self.connection.awaits_continue:
+            self.protocol.write(self.connection.send_continue())
+            self.protocol.await_body()
         return future
 
     # -- Used again
@@ -228,9 +232,22 @@ cdef class Exchange:
             return 0
         return self.refuse() if self.connection.write_state == WRITING_HEAD else self.cut()
 
-    cdef int refuse(self) except -1:
+    cdef int refuse(self, int status=500, bytes fields=NO_BYTES) except -1:
+        """Answer for the application."""
         self.responded = True
         self.body = None
         self.wake()
-        self.protocol.write(self.connection.send_refusal(500, self.protocol.context.date_line))
+        self.protocol.write(self.connection.send_refusal(status, self.protocol.context.date_line, fields))
         return self.protocol.on_response()
+
+    cdef int time_out(self) except -1:
+        """It has taken too long: the client gets its answer, or sees that there is none, and the application is stopped."""
+        task = self.task
+        self.disconnected = True
+        if self.connection.write_state == WRITING_HEAD:
+            self.refuse(503, RETRY_AFTER)
+        else:
+            self.cut()
+        if task is not None:
+            task.cancel()
+        return 0

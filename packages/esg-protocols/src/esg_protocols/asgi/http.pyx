@@ -28,6 +28,7 @@ from esg_protocols.errors import ClientDisconnected, LocalProtocolError, RemoteP
 cdef object end_of_message = END
 cdef type request_head = RequestHead
 cdef bytes NO_BYTES = b""
+cdef bytes RETRY_AFTER = b"retry-after: 1\r\n"
 cdef str START = "http.response.start"
 cdef str BODY = "http.response.body"
 cdef str TYPE_KEY = "type"
@@ -79,6 +80,10 @@ cdef class HTTPProtocol(StreamProtocol):
     cdef list later
     cdef Py_ssize_t read_buffer_size
     cdef Py_ssize_t discarded
+    # Requests that have begun on this connection
+    cdef long long requests
+    # The time for a head that has begun is running
+    cdef bint head_awaited
 
     def __init__(self, ServerContext context not None):
         StreamProtocol.__init__(self, context)
@@ -88,6 +93,7 @@ cdef class HTTPProtocol(StreamProtocol):
     def connection_made(self, transport):
         StreamProtocol.connection_made(self, transport)
         self.template = ScopeTemplate(transport, "")
+        self.await_head()
         if self.context.closing:
             transport.close()
 
@@ -113,8 +119,11 @@ cdef class HTTPProtocol(StreamProtocol):
             return
         if self.later is not None:
             self.later.extend(events)
-        else:
+        elif events:
             self.run(events)
+        elif self.connection.head_begun and not self.head_awaited:
+            self.head_awaited = True
+            self.await_head()
 
     def eof_received(self):
         """Whether the transport stays open: a client may close its side behind a request and still be answered."""
@@ -139,7 +148,7 @@ cdef class HTTPProtocol(StreamProtocol):
             while events:
                 started = self.take(events)
                 if started is not None:
-                    started.start()
+                    self.start(started)
                 if not self.may_go_on():
                     break
                 turns += 1
@@ -153,8 +162,10 @@ cdef class HTTPProtocol(StreamProtocol):
         cdef Exchange started = None
         for event in events:
             if event is end_of_message:
+                self.clear_deadline()
                 self.exchange.end_body()
             elif type(event) is bytes:
+                self.extend_deadline(self.context.body_seconds, len(<bytes> event))
                 self.exchange.add_body(<bytes> event)
             elif type(event) is request_head:
                 started = self.begin(<tuple> event)
@@ -169,10 +180,35 @@ cdef class HTTPProtocol(StreamProtocol):
             exchange.connection = self.connection
         exchange.scope = self.template.scope(head, self.context.state)
         self.exchange = exchange
-        self.deadline = 0
         self.discarded = 0
-        self.context.counters.requests += 1
+        if self.connection.awaits_continue:
+            self.clear_deadline()  # the app has not asked for the body yet
+        else:
+            self.await_body()
+        exchange.deadline = self.context.now + self.context.request_seconds + 1 if self.context.request_seconds else 0
+        self.requests += 1
+        if self.requests == self.context.most_per_connection:
+            self.connection.response.close = True
+        self.context.count_request()
         return exchange
+
+    cdef int start(self, Exchange exchange) except -1:
+        if not self.context.is_overloaded():
+            return exchange.start()
+        self.context.counters.overloads += 1
+        self.log_limit("limit_concurrency", self.context.most_at_once, "a request more than can be worked on")
+        return exchange.refuse(503, RETRY_AFTER)
+
+    cdef int await_head(self) except -1:
+        if self.context.head_seconds:
+            return self.set_deadline(self.context.head_seconds)
+        return self.clear_deadline()
+
+    cdef int await_body(self) except -1:
+        """Behind a head. What is whole already ends it again at once."""
+        if self.context.body_seconds:
+            return self.set_deadline(self.context.body_seconds)
+        return self.clear_deadline()
 
     cdef void drop_exchange(self) noexcept:
         self.exchange.release()
@@ -196,6 +232,7 @@ cdef class HTTPProtocol(StreamProtocol):
         self.spare = self.exchange
         self.exchange = None
         self.set_deadline(self.context.keep_alive_seconds)
+        self.head_awaited = False
         self.resume_reading()
         try:
             events = self.connection.next_exchange()
@@ -206,6 +243,9 @@ cdef class HTTPProtocol(StreamProtocol):
             # The input has ended: with the last request or, which nobody can answer, inside one.
             self.finish(False)
             return []
+        if self.connection.head_begun:
+            self.head_awaited = True
+            self.await_head()
         return events
 
     cdef list go_on_later(self):
@@ -275,16 +315,20 @@ cdef class HTTPProtocol(StreamProtocol):
         return self.finish(client_may_be_sending)
 
     cdef int refuse(self, error) except -1:
-        """Answer what cannot be read, and end the connection; an app that is at it learns that its client is lost."""
-        cdef Exchange exchange = self.exchange
+        """Answer what cannot be read, and end the connection."""
         self.context.counters.protocol_errors += 1
-        self.context.error_logger.warning("Invalid HTTP request received: %s", error)
+        self.context.error_logger.warning("Invalid HTTP request received from %s: %s", self.client(), error)
+        return self.give_up(error.status)
+
+    cdef int give_up(self, int status) except -1:
+        """End the connection with an answer, or without one where there is one already; an app at work learns of it."""
+        cdef Exchange exchange = self.exchange
         if exchange is not None:
             exchange.disconnect()
             self.drop_exchange()
         if self.connection.write_state > WRITING_HEAD:
             return self.break_off(True)
-        self.write(self.connection.send_refusal(error.status, self.context.date_line))
+        self.write(self.connection.send_refusal(status, self.context.date_line))
         return self.finish(True)
 
     cdef int log_access(self, Exchange exchange) except -1:
@@ -309,12 +353,53 @@ cdef class HTTPProtocol(StreamProtocol):
         if self.connection.write_state == WRITING_BODY and self.connection.out.size:
             self.write(self.connection.flush_head())
         StreamProtocol.tick(self)
+        if self.exchange is not None and self.exchange.deadline and self.exchange.deadline <= self.context.now:
+            self.exchange.deadline = 0
+            self.end_overdue()
+
+    cdef int end_overdue(self) except -1:
+        if not self.exchange.responded:
+            self.context.counters.request_timeouts += 1
+            self.log_limit("timeout_request", self.context.request_seconds, "a request that took too long")
+            self.exchange.time_out()
+        return 0
 
     def on_deadline(self):
         if self.lingering:
             self.abort()
+        elif self.exchange is None:
+            self.end_idle()
+        elif self.exchange.responded:
+            self.finish(True)
         else:
-            self.finish(self.exchange is not None)
+            self.context.counters.body_timeouts += 1
+            self.log_limit("timeout_request_body", self.context.body_seconds, "a request body that came too slowly")
+            self.give_up(408)
+
+    cdef int end_idle(self) except -1:
+        """Nothing is in work: the client was silent too long, or in the middle of a head."""
+        if not self.connection.head_begun and self.requests:
+            self.context.counters.keep_alive_timeouts += 1
+            return self.finish(False)
+        self.context.counters.head_timeouts += 1
+        if not self.connection.head_begun:
+            self.log_limit("timeout_request_head", self.context.head_seconds, "a connection on which nothing came")
+            return self.finish(False)
+        self.log_limit("timeout_request_head", self.context.head_seconds, "a request head that came too slowly")
+        return self.give_up(408)
+
+    def on_write_deadline(self):
+        self.context.counters.write_timeouts += 1
+        self.log_limit("timeout_write", self.context.write_seconds, "a response that was not read")
+        self.reset()
+
+    cdef int log_limit(self, str limit, value, str what) except -1:
+        """One line for a limit that was passed: who, which, and how much it lets through."""
+        self.context.error_logger.warning("%s: %s (%s is %g)", self.client(), what, limit, value)
+        return 0
+
+    cdef str client(self):
+        return client_name(self.template.fields["client"]) or "a client"
 
     def shutdown(self):
         """End the connection: now if it is idle, otherwise behind the response in work."""

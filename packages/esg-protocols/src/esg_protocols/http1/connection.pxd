@@ -33,6 +33,8 @@ cdef class HTTPConnection:
     cdef bint answers_head
     cdef bint version_1_1
     cdef bint awaits_continue
+    # Bytes of a head have come, and not all
+    cdef bint head_begun
     # The response; its head waits in the buffer for the first body bytes
     cdef Buffer out
     cdef Response response
@@ -49,7 +51,7 @@ cdef class HTTPConnection:
     cdef int start_response(self, status, headers, bytes date) except -1
     cdef object write_body(self, data, bint more)
     cpdef bytes send_continue(self)
-    cpdef bytes send_refusal(self, int status, bytes date=*)
+    cpdef bytes send_refusal(self, int status, bytes date=*, bytes fields=*)
     cpdef bytes flush_head(self)
     cpdef close(self)
     cdef int step_write(self, int event) except -1

@@ -137,12 +137,13 @@ class HTTPConnection:
         ends the connection, as the client may or may not send its body then.
         """
 
-    def send_refusal(self, status: int, date: bytes = b"") -> bytes:
+    def send_refusal(self, status: int, date: bytes = b"", fields: bytes = b"") -> bytes:
         """A whole response from the server itself, the last one on the connection.
 
         Args:
             status: one of :class:`http.HTTPStatus`, whose phrase is the body.
             date: as for :meth:`send_response`.
+            fields: more whole field lines with their CRLFs.
 
         Returns:
             The bytes to write.

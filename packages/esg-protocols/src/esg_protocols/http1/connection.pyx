@@ -78,6 +78,7 @@ cdef class HTTPConnection:
             max_head_size=settings.limit_head_size,
             max_headers=settings.limit_header_count,
             max_target_size=settings.limit_target_size,
+            max_body_size=settings.limit_request_body,
         )
         self.feed = self.parser.feed
         self.server_line = server_line
@@ -112,6 +113,8 @@ cdef class HTTPConnection:
         except ParserError as error:
             self.step_read(READ_ERROR)
             raise RemoteProtocolError(str(error), error.status) from None
+        if not events and self.read_state == READING_HEAD:
+            self.head_begun = True
         for event in events:
             if event is end_of_message:
                 self.awaits_continue = False
@@ -127,6 +130,7 @@ cdef class HTTPConnection:
         self.step_read(READ_HEAD)
         self.step_write(WRITE_REQUEST)
         self.request = head
+        self.head_begun = False
         self.answers_head = <str> head[METHOD] == "HEAD"
         self.version_1_1 = <str> head[HTTP_VERSION] != "1.0"
         self.awaits_continue = head[EXPECT_CONTINUE] is True
@@ -246,9 +250,9 @@ cdef class HTTPConnection:
         self.step_write(WRITE_INFORMATIONAL)
         return CONTINUE
 
-    cpdef bytes send_refusal(self, int status, bytes date=b""):
+    cpdef bytes send_refusal(self, int status, bytes date=b"", bytes fields=b""):
         cdef bytes text = HTTPStatus(status).phrase.encode()
-        cdef bytes head = status_line(status) + self.server_line + date
+        cdef bytes head = status_line(status) + self.server_line + date + fields
         self.step_write(WRITE_REFUSAL)
         self.response.status = status
         self.response.close = True
