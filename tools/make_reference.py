@@ -64,7 +64,7 @@ def values_of(option: OptionOfField) -> str:
 def default_of(option: OptionOfField) -> str:
     if option.is_flag:
         return "on" if option.default else "off"
-    return f"`{option.default}`"
+    return "" if option.default is None else f"`{option.default}`"
 
 
 # -- The states

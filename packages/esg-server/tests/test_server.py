@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import logging
 import os
@@ -264,6 +265,104 @@ def test_work_behind_a_response_is_finished(get: Get, lines: Lines) -> None:
         assert app.events == ["startup", "worked", "shutdown"]
 
     play(main())
+
+
+class Endless:
+    """Applications that do not end by themselves; what they saw."""
+
+    def __init__(self) -> None:
+        self.running = asyncio.Event()
+        self.seen: list[Any] = []
+
+    async def streaming(self, scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200})
+        self.running.set()
+        try:
+            while True:
+                await send({"type": "http.response.body", "body": b"x", "more_body": True})
+                await asyncio.sleep(0.01)
+        except OSError as error:
+            self.seen.append(type(error).__name__)
+            raise
+
+    async def polling(self, scope: Any, receive: Any, send: Any) -> None:
+        self.running.set()
+        await receive()
+        self.seen.append((await receive())["type"])
+
+    async def stuck(self, scope: Any, receive: Any, send: Any) -> None:
+        self.running.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.seen.append("cancelled")
+            raise
+
+    async def deaf(self, scope: Any, receive: Any, send: Any) -> None:
+        self.running.set()
+        for _ in range(3):
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            self.seen.append("cancelled")
+
+
+@pytest.mark.parametrize(
+    ("name", "seen", "answer"),
+    [
+        ("streaming", ["ClientDisconnected"], b"HTTP/1.1 200 OK"),
+        ("polling", ["http.disconnect"], b"HTTP/1.1 503 Service Unavailable"),
+        ("stuck", ["cancelled"], b"HTTP/1.1 503 Service Unavailable"),
+        ("deaf", ["cancelled"] * 2, b"HTTP/1.1 503 Service Unavailable"),
+    ],
+)
+def test_a_stop_ends_in_time(name: str, seen: list[str], answer: bytes, get: Get, monkeypatch: Any) -> None:
+    monkeypatch.setattr("esg.server.CANCELLED", 0.1)
+
+    async def story() -> None:
+        app = Endless()
+        server = Watched(getattr(app, name), lifespan="off", timeout_graceful_shutdown=0.2)
+        task = await server.serving()
+        request = asyncio.create_task(get(server.addresses[0]))
+        await app.running.wait()
+        server.should_exit = True
+        await task
+        assert app.seen == seen
+        received = await request
+        assert received.startswith(answer)
+        assert not received.endswith(b"0\r\n\r\n")
+        if name == "deaf":
+            assert server.context is not None
+            (left,) = server.context.tasks
+            left.cancel()
+            await asyncio.wait([left])
+
+    play(story())
+
+
+def test_it_stops_after_so_many_requests(get: Get, lines: Lines) -> None:
+    async def story() -> None:
+        server = Watched(App(), limit_max_requests=2)
+        task = await server.serving()
+        for _ in range(2):
+            assert (await get(server.addresses[0])).startswith(b"HTTP/1.1 200 ")
+        await lines.wait_for("Stopping after 2 requests (limit_max_requests)")
+        await task
+
+    play(story())
+
+
+def test_jitter_is_added_to_the_number_of_requests(get: Get, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("random.randint", lambda low, high: high - low)
+
+    async def story() -> None:
+        server = Watched(App(), limit_max_requests=1, limit_max_requests_jitter=2)
+        task = await server.serving()
+        for _ in range(3):
+            assert not task.done()
+            await get(server.addresses[0])
+        await task
+
+    play(story())
 
 
 def test_should_exit_from_a_thread() -> None:

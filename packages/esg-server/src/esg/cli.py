@@ -19,7 +19,7 @@ GROUPS = {
     "Listening": ("host", "port", "backlog"),
     "Application": ("app_dir", "factory", "lifespan", "loop"),
     "Logs": ("log_", "access_log"),
-    "Limits and timeouts": ("limit_", "timeout_"),
+    "Limits and timeouts": ("limit_", "timeout_", "minimum_"),
     "Responses": ("server_header", "date_header"),
     "Other": ("",),
 }

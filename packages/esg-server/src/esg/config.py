@@ -56,6 +56,21 @@ class Config(Settings):
         "Event loop; auto takes uvloop where it is installed.",
         choices=("auto", "asyncio", "uvloop"),
     )
+    limit_max_requests: int | None = option(
+        None,
+        "Requests after which the server stops, gracefully.",
+        check=at_least(1),
+    )
+    limit_max_requests_jitter: int = option(
+        0,
+        "Up to so many requests more, by chance, so that several servers do not stop at once.",
+        check=at_least(0),
+    )
+    timeout_graceful_shutdown: float = option(
+        30.0,
+        "Seconds a stop waits for requests to end; apps are told a little before it is over. 0 is no limit.",
+        check=at_least(0),
+    )
     log_level: str = option("info", "Least level to log.", choices=tuple(LEVELS))
     access_log: bool = option(True, "Log one line for each response.")
     log_config: dict[str, Any] | None = dataclasses.field(

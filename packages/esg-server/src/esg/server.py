@@ -7,6 +7,7 @@ import contextlib
 import functools
 import logging
 import os
+import random
 import signal
 import socket
 import sys
@@ -23,6 +24,11 @@ from esg.config import STARTUP_FAILURE, Config, StartupError
 from esg.lifespan import Lifespan
 
 logger = logging.getLogger("esg.error")
+
+# The part of the time for a graceful stop that is left when apps are told, in seconds and at most.
+LAST_WORDS = 5.0
+# How long cancelled tasks may take to end, in seconds.
+CANCELLED = 1.0
 
 HANDLED_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -174,6 +180,7 @@ class Server:
     async def _listen(self, app: ASGIApp, lifespan: Lifespan) -> None:
         loop = asyncio.get_running_loop()
         self.context = context = self._make_context(app, lifespan)
+        self._stop_after_requests(context)
         self._clock = Clock(context)
         self._clock.start()
         # An asyncio protocol in all but inheritance, which a compiled class cannot have.
@@ -201,6 +208,16 @@ class Server:
             error_logger=logger,
         )
 
+    def _stop_after_requests(self, context: ServerContext) -> None:
+        limit = self.config.limit_max_requests
+        if limit is not None:
+            context.requests_wanted = limit + random.randint(0, self.config.limit_max_requests_jitter)
+            context.on_requests = self._on_requests
+
+    def _on_requests(self) -> None:
+        logger.warning("Stopping after %d requests (limit_max_requests)", self.context and self.context.requests_wanted)
+        self.should_exit = True
+
     async def _drain(self) -> None:
         """Let connections and tasks end. asyncio's wait_closed() is no help: it knows no tasks."""
         assert self.context is not None
@@ -216,7 +233,30 @@ class Server:
             return
         what = "connections to close" if context.connections else "background tasks to complete"
         logger.info("Waiting for %s. (CTRL+C to force quit)", what)
-        await _unless(self._forced, empty.wait())
+        await _unless(self._forced, self._wait_until(empty))
+
+    async def _wait_until(self, empty: asyncio.Event) -> None:
+        """Wait for the last connection and task, in the time there is; who is not done then is told, and cancelled."""
+        grace = self.config.timeout_graceful_shutdown
+        if not grace:
+            await empty.wait()
+            return
+        last_words = min(LAST_WORDS, grace / 2)
+        assert self.context is not None
+        if await _within(grace - last_words, empty):
+            return
+        logger.warning("Requests still in work are ended (timeout_graceful_shutdown is %g)", grace)
+        for connection in list(self.context.connections):
+            connection.end_exchange()
+        if await _within(last_words, empty):
+            return
+        logger.error("Tasks still running are cancelled: %d", len(self.context.tasks))
+        for connection in list(self.context.connections):
+            connection.abort()
+        for task in list(self.context.tasks):
+            task.cancel()
+        if not await _within(CANCELLED, empty):
+            logger.error("Tasks that do not let themselves be cancelled: %d", len(self.context.tasks))
 
     def _stop_listening(self) -> None:
         for listener in self._listeners:
@@ -296,6 +336,15 @@ def _runner(loop: str) -> Callable[[Coroutine[Any, Any, None]], None]:
         else:
             return uvloop.run
     return asyncio.run
+
+
+async def _within(seconds: float, event: asyncio.Event) -> bool:
+    """Wait for an event, and say whether it came in time."""
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except asyncio.TimeoutError:
+        return False
+    return True
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, Any]) -> bool:

@@ -56,7 +56,16 @@ class HTTPProtocol(StreamProtocol):
         """Send off a head that waits for its body in vain, and hold the deadline against the time."""
 
     def on_deadline(self) -> None:
-        """The connection was idle too long, or its client took too long to leave: end it."""
+        """The client took too long: for a head or a body it is answered with 408, otherwise the connection ends."""
+
+    def on_write_deadline(self) -> None:
+        """The client does not take its response: the connection is reset."""
+
+    def end_exchange(self) -> None:
+        """End the request in work, if there is one, with 503 or in the middle of its response.
+
+        The app is told that its client has gone; cancelling its task is the caller's affair.
+        """
 
     def shutdown(self) -> None:
         """End the connection: now if it is idle, otherwise behind the response in work. Harmless when it is over."""

@@ -401,6 +401,11 @@ cdef class HTTPProtocol(StreamProtocol):
     cdef str client(self):
         return client_name(self.template.fields["client"]) or "a client"
 
+    def end_exchange(self):
+        """End the request in work, if there is one, with 503 or in the middle of its response."""
+        if self.exchange is not None and not self.exchange.responded and not self.lingering:
+            self.give_up(503)
+
     def shutdown(self):
         """End the connection: now if it is idle, otherwise behind the response in work."""
         if self.lingering or self.transport is None:
