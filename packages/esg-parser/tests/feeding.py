@@ -17,7 +17,7 @@ from esg_parser import (
 )
 
 NEXT = b"GET /next HTTP/1.1\r\nHost: next.example\r\n\r\n"
-NEXT_RESPONSE = b"HTTP/1.1 200 Next\r\nContent-Length: 4\r\n\r\nnext"
+NEXT_RESPONSE = b"HTTP/1.1 404 Next\r\nContent-Length: 0\r\n\r\n"  # the same to whatever was asked
 
 
 class Message(NamedTuple):
@@ -127,24 +127,29 @@ def outcome_of(raw: bytes, **options: int | str | None) -> Outcome:
     return outcome
 
 
-def parse(raw: bytes, **limits: int) -> Message:
-    """The one request in these bytes, fed in every way, alone and with another request behind it."""
-    outcome = outcome_of(raw, **limits)
+def next_of(answers: str | None) -> bytes:
+    """A message that may follow."""
+    return NEXT if answers is None else NEXT_RESPONSE
+
+
+def parse(raw: bytes, answers: str | None = None, **limits: int) -> Message:
+    """The one message in these bytes, fed in every way, alone and with another one behind it."""
+    outcome = outcome_of(raw, answers=answers, **limits)
     assert outcome.failure is None
     (message,) = outcome.messages
-    (following,) = outcome_of(NEXT).messages
-    assert outcome_of(raw + NEXT, **limits) == Outcome([message, following], None)
+    (following,) = feed_pieces([next_of(answers)], answers=answers).messages
+    assert outcome_of(raw + next_of(answers), answers=answers, **limits) == Outcome([message, following], None)
     return message
 
 
-def failure_of(raw: bytes, **limits: int) -> Failure:
-    """How these bytes are refused, fed in every way, alone and with another request behind them."""
-    outcome = outcome_of(raw, **limits)
+def failure_of(raw: bytes, answers: str | None = None, **limits: int) -> Failure:
+    """How these bytes are refused, fed in every way, alone and with another message behind them."""
+    outcome = outcome_of(raw, answers=answers, **limits)
     assert outcome.failure is not None
-    assert outcome_of(raw + NEXT, **limits) == outcome
+    assert outcome_of(raw + next_of(answers), answers=answers, **limits) == outcome
     return outcome.failure
 
 
 def request(line: str, *fields: str, body: bytes = b"") -> bytes:
-    """A request in latin-1; fields that hold bytes above ASCII are written as such."""
+    """A request or response in latin-1; fields that hold bytes above ASCII are written as such."""
     return "".join(f"{part}\r\n" for part in (line, *fields, "")).encode("latin-1") + body
