@@ -380,19 +380,21 @@ cdef class MessageParser:
         if not is_1_1:
             raise MalformedMessage("Transfer-Encoding in HTTP/1.0", offset)
         if special.transfer_encoding_count == 1 and (<tuple> headers[special.transfer_encoding])[1] == b"chunked":
-            self.check_no_length(offset)
+            self.check_chunked_alone(offset)
             return 0
         codings = [c.strip(b" \t").lower() for c in combined(headers, b"transfer-encoding").split(b",")]
         if codings[len(codings) - 1] != b"chunked" or codings.count(b"chunked") > 1:
             raise MalformedMessage("Transfer-Encoding does not end in one chunked", offset)
         if len(codings) > 1:
             raise UnsupportedFeature("a transfer coding other than chunked", offset)
-        self.check_no_length(offset)
+        self.check_chunked_alone(offset)
         return 0
 
-    cdef int check_no_length(self, uint32_t offset) except -1:
+    cdef int check_chunked_alone(self, uint32_t offset) except -1:
         if self.notes.flags & F_CONTENT_LENGTH:
             raise MalformedMessage("both Transfer-Encoding and Content-Length", offset)
+        if not self.notes.flags & F_CHUNKED:  # llhttp would read a response to the end of the input: a tab behind the word
+            raise MalformedMessage("Transfer-Encoding does not end in one chunked", offset)
         return 0
 
     cdef int unsay_proxy_connection(self, list headers, bint is_1_1) except -1:
