@@ -20,6 +20,7 @@ cdef enum Refusal:
     REFUSE_OVERHEAD
     REFUSE_EXTENSIONS
     REFUSE_BODY
+    REFUSE_TRAILER
     REFUSE_MEMORY
 
 # The method that a response answers, as far as the end of its body hangs on it (RFC 9112 section 6.3).
@@ -234,7 +235,11 @@ cdef int on_header_value(llhttp_t *parser, const char *at, size_t size) noexcept
 
 cdef int on_header_value_complete(llhttp_t *parser) noexcept nogil:
     cdef Notes *notes = <Notes *> parser.data
+    cdef Field *field = &notes.fields[notes.field_count - 1]
     notes.open = OPEN_NONE
+    # RFC 9110 section 6.5.1; llhttp refuses it in requests only, and Content-Length in both.
+    if notes.head_done and is_transfer_encoding(notes.trailers + field.name, field.name_end - field.name):
+        return refuse(notes, REFUSE_TRAILER, notes.origin + notes.opened_at)
     # Only now: a field that is not even valid is refused for that, wherever the reads are cut.
     if notes.field_count > notes.max_fields:
         return refuse(notes, REFUSE_FIELDS, notes.origin + notes.opened_at)

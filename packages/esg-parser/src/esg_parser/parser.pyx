@@ -79,6 +79,8 @@ cdef refusal(Notes *notes):
         return MalformedMessage(f"more than {notes.max_extensions} bytes of chunk extensions", offset)
     if notes.refusal == REFUSE_BODY:
         return ContentTooLarge(f"a body of more than {notes.max_body} bytes", offset)
+    if notes.refusal == REFUSE_TRAILER:
+        return MalformedMessage("Transfer-Encoding as a trailer", offset)
     if notes.refusal == REFUSE_VERSION:
         return UnsupportedVersion("a version other than HTTP/1", offset)
     if notes.refusal == REFUSE_SPACES:

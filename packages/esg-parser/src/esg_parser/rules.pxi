@@ -139,6 +139,11 @@ cdef inline bint same_letters(const uint8_t *raw, const char *lowered, size_t si
     return ours | LOWER_BITS == theirs
 
 
+cdef bint is_transfer_encoding(const char *name, size_t size) noexcept nogil:
+    cdef KnownName *known = known_name(<const uint8_t *> name, size)
+    return known != NULL and known.id == NAME_TRANSFER_ENCODING
+
+
 # Where the fields with rules are, and how many of each.
 cdef struct Special:
     uint32_t host
