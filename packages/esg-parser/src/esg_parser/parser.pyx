@@ -361,7 +361,8 @@ cdef class MessageParser:
 
     cdef int check_framing(self, list headers, Special *special, bint is_1_1) except -1:
         cdef Notes *notes = &self.notes
-        if notes.flags & F_TRANSFER_ENCODING:
+        # What follows a switch is no body: both fields are to be ignored (RFC 9110 section 9.3.6).
+        if notes.flags & F_TRANSFER_ENCODING and not notes.upgrade:
             self.check_transfer_encoding(headers, special, is_1_1)
         if notes.flags & F_CONTENT_LENGTH and notes.content_length > notes.max_body and not notes.bodiless:
             raise ContentTooLarge(f"a body of more than {notes.max_body} bytes", head_end(notes))

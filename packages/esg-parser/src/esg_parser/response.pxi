@@ -84,7 +84,7 @@ cdef class ResponseParser(MessageParser):
         upgrade = self.upgrade_of(headers, is_1_1)
         put(head, RESPONSE_UPGRADE, upgrade)
         put(head, RESPONSE_CONTENT_LENGTH, notes.content_length if notes.flags & F_CONTENT_LENGTH else None)
-        put(head, RESPONSE_CHUNKED, (notes.flags & F_TRANSFER_ENCODING) != 0)
+        put(head, RESPONSE_CHUNKED, (notes.flags & F_CHUNKED) != 0)
         put(head, RESPONSE_KEEP_ALIVE, notes.keep_alive)
         if self.llhttp.status_code == 101 and upgrade is None:
             raise MalformedMessage("101 without an Upgrade", head_end(notes))  # RFC 9110 section 15.2.2
