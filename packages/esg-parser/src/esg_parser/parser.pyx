@@ -157,9 +157,10 @@ cdef class MessageParser:
         cdef bytes read
         cdef Py_ssize_t start = 0
         cdef list events
+        read = <bytes> data if type(data) is bytes else bytes(memoryview(data))
+        # Only now: what gives its bytes by __buffer__ (PEP 688) may have called feed itself.
         if self.stopped:
             raise RuntimeError("feed was called " + self.why_stopped())
-        read = <bytes> data if type(data) is bytes else bytes(memoryview(data))
         if self.rest is not None:
             if PyBytes_GET_SIZE(read) == 0:
                 read, start = self.rest, self.rest_from
