@@ -181,12 +181,14 @@ cdef class MessageParser:
         return "after an error, or while it was running"
 
     cdef list end_input(self):
+        cdef list events
         if self.stopped or self.notes.message_done or not (self.parsed or self.skipped & 1):
             return []
-        self.stopped = True
         if self.notes.head_done and self.notes.until_close:
-            self.notes.message_done = True
-            return [end_of_message]
+            events = [end_of_message]  # before it is noted: a call that had no memory for it can be made again
+            self.notes.message_done = self.stopped = True
+            return events
+        self.stopped = True
         raise MalformedMessage("the input ended inside a message", self.parsed)
 
     # -- Reading
