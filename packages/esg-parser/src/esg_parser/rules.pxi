@@ -206,7 +206,7 @@ cdef inline int hex_digit(char digit) noexcept nogil:
     return -1
 
 
-cdef Py_ssize_t end_of_ip_literal(const char *at, Py_ssize_t size) noexcept:
+cdef Py_ssize_t end_of_ip_literal(const char *at, Py_ssize_t size) except -1:
     """Where the part after ``"[" IPv6address "]"`` begins, or 0 (RFC 3986 section 3.2.2; no zone, no IPvFuture)."""
     cdef const char *close = <const char *> memchr(at, c"]", size)
     if close == NULL or memchr(at, c"%", close - at) != NULL:
@@ -218,7 +218,7 @@ cdef Py_ssize_t end_of_ip_literal(const char *at, Py_ssize_t size) noexcept:
     return close - at + 1
 
 
-cdef bint is_authority(const char *at, Py_ssize_t size) noexcept:
+cdef bint is_authority(const char *at, Py_ssize_t size) except -1:
     """``uri-host [":" port]`` with a host that is not empty (RFC 3986 section 3.2.2, RFC 9110 section 4.2.1)."""
     cdef Py_ssize_t i = 0
     if size and at[0] == c"[":
