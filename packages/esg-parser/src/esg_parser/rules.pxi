@@ -247,7 +247,11 @@ cdef bint is_authority(const char *at, Py_ssize_t size) except -1:
 
 cdef bytes combined(list headers, bytes name):
     """The values of one field, joined as RFC 9110 section 5.3 says."""
-    return b", ".join([pair[1] for pair in headers if pair[0] == name])
+    cdef list values = []
+    for pair in headers:
+        if pair[0] == name:
+            values.append(pair[1])  # no comprehension: Cython 3.3.1 drops an item twice if there is no memory for it
+    return b", ".join(values)
 
 
 # -- Fields that repeat ----------------------------------------------------------------------------------------------
