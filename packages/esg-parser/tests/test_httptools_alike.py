@@ -11,8 +11,8 @@ import random
 import pytest
 from esg_parser import httptools as ours
 
-from .random_requests import cut, given, mutate, requests, settings, st, versions
-from .random_requests import fields as random_fields
+from .random_messages import cut, given, mutate, requests, settings, st, versions
+from .random_messages import fields as random_fields
 from .recording import CALLBACKS, CHUNKED, REQUEST, RESPONSE, UPGRADE, Recorder, failing, recorded
 
 theirs = pytest.importorskip(
