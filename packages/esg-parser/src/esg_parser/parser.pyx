@@ -9,6 +9,7 @@ over the notes, and the rules that llhttp leaves open (RFC 9112 and 9110) are ch
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.list cimport PyList_New, PyList_SET_ITEM
 from cpython.mem cimport PyMem_RawFree, PyMem_RawRealloc
+from cpython.number cimport PyNumber_Index
 from cpython.ref cimport Py_INCREF, PyObject
 from cpython.unicode cimport PyUnicode_DecodeLatin1
 from libc.stdint cimport UINT64_MAX, uint8_t, uint16_t, uint32_t, uint64_t
@@ -91,6 +92,7 @@ cdef refusal(Notes *notes):
 
 
 cdef limit(str name, value):
+    value = PyNumber_Index(value)  # a fraction would be cut off without a word
     if not 0 < value <= 0x7fffffff:
         raise ValueError(f"{name} must be from 1 to 2147483647, not {value!r}")
     return value
@@ -99,6 +101,7 @@ cdef limit(str name, value):
 cdef uint64_t body_limit(value) except? 0:
     if value is None:
         return UINT64_MAX
+    value = PyNumber_Index(value)
     if not 0 <= value <= 0x7fffffffffffffff:
         raise ValueError(f"max_body_size must be from 0 to 9223372036854775807, not {value!r}")
     return value
