@@ -1,4 +1,9 @@
-"""Nothing is leaked or lost, whatever comes in and wherever it stops."""
+"""Nothing is leaked or lost, whatever comes in and wherever it stops.
+
+The ordinary run takes some thousand messages; a million of each kind and a million errors take some minutes:
+
+    ESG_MEMORY_MESSAGES=1000000 pytest tests/test_memory.py
+"""
 
 from __future__ import annotations
 
@@ -8,21 +13,31 @@ import sys
 from pathlib import Path
 
 import pytest
-from esg_parser import END, ParserError, RequestParser
+from esg_parser import END, UPGRADE, ParserError, RequestParser, ResponseParser
 
-from .feeding import request
+from .feeding import parser_for, request, response
 
+TIMES = int(os.environ.get("ESG_MEMORY_MESSAGES", "30000"))
 STATM = Path("/proc/self/statm")
 HOST = "Host: a.example"
 FIELDS = [HOST, "Accept: */*", "X-Own-Name: value", "Content-Type: text/plain"]
+CHUNKS = b"5\r\nhello\r\n1;a=b\r\n!\r\n0\r\nX: y\r\n\r\n"
 GET = request("GET /a%20b?c HTTP/1.1", *FIELDS)
-CHUNKED = request(
-    "POST / HTTP/1.1",
-    HOST,
-    "Transfer-Encoding: chunked",
-    body=b"5\r\nhello\r\n1;a=b\r\n!\r\n0\r\nX: y\r\n\r\n",
-)
+CHUNKED = request("POST / HTTP/1.1", HOST, "Transfer-Encoding: chunked", body=CHUNKS)
 MANY = request("GET http://a.example/x HTTP/1.1", HOST, *["X: y"] * 60)
+OK = "HTTP/1.1 200 OK"
+EMPTY = response(OK, *FIELDS, "Content-Length: 0")
+CHUNKED_RESPONSE = response(OK, "Transfer-Encoding: chunked", body=CHUNKS)
+MANY_RESPONSE = response("HTTP/1.1 404 Not Found", "Content-Length: 5", *["X: y"] * 60, body=b"hello")
+MESSAGES = {
+    "get": (None, GET),
+    "chunked": (None, CHUNKED),
+    "many fields": (None, MANY),
+    "response": ("GET", EMPTY),
+    "response to HEAD": ("HEAD", response(OK, "Content-Length: 5")),
+    "chunked response": ("GET", CHUNKED_RESPONSE),
+    "response of many fields": ("GET", MANY_RESPONSE),
+}
 
 
 def whole(parser, raw):
@@ -52,27 +67,47 @@ def assert_flat(work, times):
 
 
 @pytest.mark.parametrize("way", [whole, in_pieces])
-@pytest.mark.parametrize("raw", [GET, CHUNKED, MANY], ids=["get", "chunked", "many fields"])
-def test_messages_on_one_connection(raw, way):
-    parser = RequestParser()
+@pytest.mark.parametrize("what", MESSAGES)
+def test_messages_on_one_connection(what, way):
+    answers, raw = MESSAGES[what]
+    parser = parser_for(answers)
 
     def work(times):
         for _ in range(times):
             way(parser, raw)
 
-    assert_flat(work, 30_000)
+    assert_flat(work, TIMES)
 
 
-def test_messages_behind_each_other():
-    parser = RequestParser()
+@pytest.mark.parametrize("what", MESSAGES)
+def test_messages_behind_each_other(what):
+    answers, raw = MESSAGES[what]
+    parser = parser_for(answers)
 
     def work(times):
         for _ in range(times // 50):
-            parser.feed(GET * 50)
-            while parser.trailing_data:
+            parser.feed(raw * 50)
+            while parser.has_trailing_data:
                 parser.feed(b"")
 
-    assert_flat(work, 50_000)
+    assert_flat(work, TIMES)
+
+
+@pytest.mark.parametrize("way", [whole, in_pieces])
+def test_last_messages(way):
+    """A parser for each: behind a switch and a body to the end of the input nothing follows."""
+    switch = response("HTTP/1.1 101 Go", "Connection: upgrade", "Upgrade: x")
+    to_the_end = response(OK, "X: y", body=b"hello" * 30)
+
+    def work(times):
+        for _ in range(times // 3):
+            parser = ResponseParser()
+            way(parser, to_the_end)
+            assert parser.close() == [END]
+            way(ResponseParser(), switch)
+            way(parser_for("CONNECT"), response(OK, "Content-Length: 5"))
+
+    assert_flat(work, TIMES)
 
 
 BAD = [
@@ -99,14 +134,37 @@ BAD = [
 ]
 
 
+BAD_RESPONSES = [
+    b"\x00",
+    b"\n",
+    response("HTTP/2.0 200 OK"),
+    response("HTTP/1.1 200"),
+    response("HTTP/1.1 099 Low"),
+    response("HTTP/1.1 200 \x00"),
+    response("HTTP/1.1 101 Go"),
+    response(OK, *["X: y"] * 101),
+    response(OK, "X: \x00"),
+    response(OK, "Transfer-Encoding: gzip, chunked"),
+    response(OK, "Transfer-Encoding: chunked\t"),
+    response(OK, "Content-Length: 1", "Content-Length: 1"),
+    CHUNKED_RESPONSE[:-4] + b"\x00",
+    CHUNKED_RESPONSE.replace(b"X:", b"Transfer-Encoding:"),
+    CHUNKED_RESPONSE.replace(b"!", b"!!"),
+    EMPTY[:-2],
+    MANY_RESPONSE[:-2],
+    CHUNKED_RESPONSE[:-2],
+]
+
+
 @pytest.mark.parametrize("way", [whole, in_pieces])
-def test_errors(way):
+@pytest.mark.parametrize(("make", "bad"), [(RequestParser, BAD), (ResponseParser, BAD_RESPONSES)])
+def test_errors(make, bad, way):
     """Also parsers that are dropped in the middle of a head, with memory of their own."""
 
     def work(times):
-        for _ in range(times // len(BAD)):
-            for raw in BAD:
-                parser = RequestParser()
+        for _ in range(times // len(bad)):
+            for raw in bad:
+                parser = make()
                 try:
                     way(parser, raw)
                     parser.close()
@@ -114,48 +172,72 @@ def test_errors(way):
                     continue
                 raise AssertionError(raw)
 
-    assert_flat(work, 25_000)
+    assert_flat(work, TIMES)
 
 
-def test_memory_of_its_own():
+@pytest.mark.parametrize(
+    ("make", "line", "many"), [(RequestParser, "POST / HTTP/1.1", MANY), (ResponseParser, OK, MANY_RESPONSE)]
+)
+def test_memory_of_its_own(make, line, many):
     """What the parser allocates in C: heads in pieces, many fields, trailers, many chunks in one read."""
-    chunks = request("POST / HTTP/1.1", HOST, "Transfer-Encoding: chunked", body=b"1\r\nx\r\n" * 500 + b"0\r\nX: ")
+    chunks = request(line, HOST, "Transfer-Encoding: chunked", body=b"1\r\nx\r\n" * 500 + b"0\r\nX: ")
     trailer = b"y" * 5000 + b"\r\n\r\n"
     bad_trailer = b"y" * 5000 + b"\x00"
 
     def work(times):
-        parser = RequestParser()
+        parser = make()
         for _ in range(times):
-            in_pieces(parser, MANY)
+            in_pieces(parser, many)
             parser.feed(chunks)
             assert parser.feed(trailer)[-1] is END
-            broken = RequestParser()
+            broken = make()
             broken.feed(chunks)
             with pytest.raises(ParserError):
                 broken.feed(bad_trailer)
-            RequestParser().feed(MANY[:-2])  # dropped in its head
+            make().feed(many[:-10])  # dropped in its head
 
-    assert_flat(work, 5000)
+    assert_flat(work, TIMES // 10)
 
 
-def test_shared_objects_keep_their_counts():
+# Fields that a parser shares, and the events of each.
+SHARING = {
+    RequestParser: request(
+        "PUT / HTTP/1.1", HOST, "Accept: */*", "Content-Length: 0", "Connection: upgrade", "Upgrade: x"
+    ),
+    ResponseParser: response("HTTP/1.1 204 ", "Accept: */*", "Connection: upgrade", "Upgrade: x"),
+}
+
+
+@pytest.mark.parametrize("make", SHARING)
+def test_shared_objects_keep_their_counts(make):
     """Names, methods and versions are shared by all heads; a count that drifts ends in a crash."""
-    parser = RequestParser()
-    raw = request("PUT / HTTP/1.1", HOST, "Accept: */*", "Content-Length: 0", "Connection: upgrade", "Upgrade: x")
-    head = parser.feed(raw)[0]
-    shared = [
-        head.method,
-        head.http_version,
-        b"",
-        END,
-        None,
-        True,
-        False,
-        *(name for name, _ in head.headers),
-    ]
+    parser = make()
+    head = parser.feed(SHARING[make])[0]
+    shared = [b"", END, UPGRADE, None, True, False, type(head), head.http_version, *(name for name, _ in head.headers)]
+    shared += [pair for pair in head.headers if pair[0] == b"accept"]
+    shared.append(head.method if make is RequestParser else head.status)
+    assert_counts_stay(shared, lambda: parser.feed(SHARING[make]))
+
+
+@pytest.mark.parametrize(("make", "bad"), [(RequestParser, BAD), (ResponseParser, BAD_RESPONSES)])
+def test_shared_objects_keep_their_counts_in_errors(make, bad):
+    def fail():
+        for raw in bad:
+            parser = make()
+            with pytest.raises(ParserError):
+                parser.feed(raw)
+                parser.close()
+
+    names = [name for name, _ in RequestParser().feed(GET)[0].headers]
+    assert_counts_stay([b"", END, None, make, type(RequestParser().feed(GET)[0]), *names], fail, TIMES // len(bad))
+
+
+def assert_counts_stay(shared, work, times=TIMES):
+    work()
     before = [sys.getrefcount(item) for item in shared]
-    for _ in range(20_000):
-        parser.feed(raw)
+    for _ in range(times):
+        work()
+    gc.collect()
     after = [sys.getrefcount(item) for item in shared]
     for item, old, new in zip(shared, before, after, strict=True):
         assert abs(new - old) < 100, item
