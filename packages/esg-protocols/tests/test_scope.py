@@ -111,6 +111,30 @@ def test_requests_of_one_connection_share_nothing(play_steps: Play) -> None:
     play_steps(spoiling, case, state={"count": 0})
 
 
+@pytest.mark.parametrize(
+    ("root", "target", "path", "raw_path"),
+    [
+        ("/api", b"/a%20b?c", "/api/a b", b"/api/a%20b"),
+        ("/api", b"/", "/api/", b"/api/"),
+        ("/a b/\u00fc", b"/c", "/a b/\u00fc/c", b"/a%20b/%C3%BC/c"),
+        ("", b"/api", "/api", b"/api"),
+        ("/api", b"*", "*", b"*"),
+    ],
+)
+def test_the_root_path_comes_before_the_path(
+    root: str, target: bytes, path: str, raw_path: bytes, play_steps: Play
+) -> None:
+    app = Scopes()
+
+    async def case(client: Any) -> None:
+        await client.send(b"OPTIONS %b HTTP/1.1\r\nHost: a\r\n\r\n" % target)
+        await client.answer()
+        (scope,) = app.all
+        assert (scope["root_path"], scope["path"], scope["raw_path"]) == (root, path, raw_path)
+
+    play_steps(app, case, settings={"root_path": root})
+
+
 def test_inner_dicts_that_are_kept_are_not_shared(play_steps: Play) -> None:
     """Those of a scope that is gone serve again, those that somebody holds or has changed do not."""
     kept: list[Any] = []

@@ -26,6 +26,7 @@ def test_the_defaults() -> None:
         "timeout_request": 0.0,
         "minimum_rate": 240,
         "timeout_keep_alive": 5.0,
+        "root_path": "",
         "server_header": True,
         "date_header": True,
         "read_buffer_size": 65536,
@@ -115,3 +116,9 @@ def test_what_an_option_declares() -> None:
     assert word.metadata["flag"] is True
     assert word.metadata["choices"] == ("a", "b")
     assert word.metadata["check"] is None
+
+
+@pytest.mark.parametrize("value", ["api", "/", "/api/"])
+def test_a_root_path_that_is_none(value: str) -> None:
+    with pytest.raises(ValueError, match=f"^root_path: '{value}' must begin with a slash and end without one"):
+        Settings(root_path=value)

@@ -44,6 +44,11 @@ def at_least(low: float) -> Callable[[Any], None]:
     return check
 
 
+def _root_path(value: str) -> None:
+    if value and (not value.startswith("/") or value.endswith("/")):
+        raise ValueError(f"{value!r} must begin with a slash and end without one, as /api does")
+
+
 def check_options(options: Any) -> None:
     """Run every field's check on a dataclass of options.
 
@@ -133,6 +138,11 @@ class Settings:
         5.0,
         "Seconds an idle connection is kept open for its next request.",
         check=at_least(0),
+    )
+    root_path: str = option(
+        "",
+        "Path below which the app is mounted, as a proxy that strips it has it; it comes before every path.",
+        check=_root_path,
     )
     server_header: bool = option(True, "Send a default Server header.")
     date_header: bool = option(True, "Send a default Date header.")

@@ -17,7 +17,7 @@ from esg.config import Config
 # Where --help shows an option, by the beginning of its name.
 GROUPS = {
     "Listening": ("host", "port", "backlog"),
-    "Application": ("app_dir", "factory", "lifespan", "loop"),
+    "Application": ("app_dir", "factory", "lifespan", "loop", "root_path"),
     "Logs": ("log_", "access_log"),
     "Limits and timeouts": ("limit_", "timeout_", "minimum_"),
     "Responses": ("server_header", "date_header"),

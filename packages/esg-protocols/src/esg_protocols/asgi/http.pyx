@@ -92,7 +92,7 @@ cdef class HTTPProtocol(StreamProtocol):
 
     def connection_made(self, transport):
         StreamProtocol.connection_made(self, transport)
-        self.template = ScopeTemplate(transport, "")
+        self.template = ScopeTemplate(transport, self.context.settings.root_path)
         self.await_head()
         if self.context.closing:
             transport.close()

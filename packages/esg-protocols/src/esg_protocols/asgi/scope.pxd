@@ -4,6 +4,8 @@
 cdef class ScopeTemplate:
     # What is the same for every request of a connection, and a place for what is not
     cdef dict fields
+    cdef str root_path
+    cdef bytes raw_root_path
     # The inner dicts of the last scope
     cdef dict asgi
     cdef dict state

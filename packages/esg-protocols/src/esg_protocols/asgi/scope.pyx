@@ -8,6 +8,7 @@ from esg_protocols.head cimport AUTHORITY, HEADERS, HTTP_VERSION, METHOD, PATH, 
 
 import os
 import socket
+from urllib.parse import quote
 
 
 cdef extern from "Python.h":
@@ -16,12 +17,16 @@ cdef extern from "Python.h":
 
 # The ASGI version and the newest HTTP specification that is kept: ``send`` raises OSError once the client has gone.
 cdef dict ASGI_VERSIONS = {"version": "3.0", "spec_version": "2.4"}
+# What may stand in a path as it is (RFC 3986 section 3.3).
+cdef str SAFE_IN_PATHS = "/!$&'()*+,;=:@"
 cdef str USUAL_VERSION = "1.1"
 cdef str USUAL_METHOD = "GET"
 
 
 cdef class ScopeTemplate:
     def __cinit__(self, transport, str root_path):
+        self.root_path = root_path
+        self.raw_root_path = quote(root_path, safe=SAFE_IN_PATHS).encode()
         # The places of what changes are there too, so that a copy never has to grow, and hold what most requests say.
         self.fields = {
             "type": "http",
@@ -48,6 +53,10 @@ cdef class ScopeTemplate:
             scope["method"] = head[METHOD]
         scope["path"] = head[PATH]
         scope["raw_path"] = head[RAW_PATH]
+        if self.root_path and (<str> head[PATH]).startswith("/"):
+            # The whole path is in ``path``: what an app sees below its root is behind root_path in it.
+            scope["path"] = self.root_path + <str> head[PATH]
+            scope["raw_path"] = self.raw_root_path + <bytes> head[RAW_PATH]
         if <bytes> head[QUERY_STRING]:
             scope["query_string"] = head[QUERY_STRING]
         if head[AUTHORITY] is None:
