@@ -146,9 +146,9 @@ cdef class RequestParser(MessageParser):
     # -- Rules that llhttp leaves open
 
     cdef int check_version_follows(self, const char *base) except -1:
-        # One space behind the target (RFC 9112 section 3); llhttp takes several, and HTTP/0.9.
+        # One space behind the target (RFC 9112 section 3); llhttp takes several, and HTTP/0.9 with CRLF or LF.
         cdef uint32_t end = self.notes.target_end
-        if base[end] == c"\r":
+        if base[end] != c" ":
             raise MalformedMessage("no HTTP version in the request line", end)
         if base[end + 1] != c"H":
             raise MalformedMessage("more than one space in the request line", end + 1)
