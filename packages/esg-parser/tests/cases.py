@@ -69,3 +69,10 @@ def make_case(match: re.Match[str], is_response: bool) -> Case:
 def unescape(text: str) -> bytes:
     raw = text.replace("\n", "").encode("ascii")
     return ESCAPE.sub(lambda match: ESCAPED[match[1]] if match[1] else bytes.fromhex(match[2].decode()), raw)
+
+
+def escape(raw: bytes) -> str:
+    """The bytes as a case writes them."""
+    marks = {value[0]: "\\" + name.decode() for name, value in ESCAPED.items()}
+    text = "".join(marks.get(byte) or (chr(byte) if 32 <= byte < 127 else f"\\x{byte:02x}") for byte in raw)
+    return text.replace("\\n", "\\n\n").rstrip("\n")

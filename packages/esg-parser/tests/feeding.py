@@ -40,6 +40,14 @@ class Outcome(NamedTuple):
     failure: Failure | None
 
 
+class Reading(NamedTuple):
+    """All that a parser said, and where in the input each END was."""
+
+    events: list[object]
+    ends: list[int]
+    error: ParserError | None
+
+
 def feed(parser, data):
     """Yield all events of one read, also those behind the first message, until another protocol begins."""
     events = feed_once(parser, data)
@@ -54,7 +62,9 @@ def is_switch(parser, events):
 
 
 def feed_once(parser, data):
+    given = parser.trailing_data + bytes(data)
     events = parser.feed(data)
+    assert given.endswith(parser.trailing_data)
     bodies = [event for event in events if isinstance(event, bytes)]
     assert len(bodies) <= 1 and all(bodies)  # the body bytes of one read are one object, and never empty
     assert END not in events[:-1]
@@ -95,20 +105,44 @@ def parser_for(answers: str | None = None, **limits: int) -> RequestParser | Res
     return parser
 
 
-def feed_pieces(pieces: Iterable[bytes], **options: int | str | None) -> Outcome:
+def read(pieces: Iterable[bytes], **options: int | str | None) -> Reading:
     parser = parser_for(**options)
-    events: list[object] = []
-    failure = None
-    switched = False
+    reading = Reading([], [], None)
+    fed = 0
     try:
         for piece in pieces:
-            if not switched:  # what follows is not HTTP
-                events.extend(feed(parser, piece))
-                switched = is_switch(parser, events)
-        events.extend(parser.close())
+            if is_switch(parser, reading.events):
+                break  # what follows is not HTTP
+            fed += len(piece)
+            for event in feed(parser, piece):
+                reading.events.append(event)
+                if event is END:
+                    reading.ends.append(fed - len(parser.trailing_data))
+        for event in parser.close():
+            reading.events.append(event)
+            reading.ends.append(fed)
     except ParserError as error:
-        failure = Failure(error.status, type(error).__name__, error.offset)
-    return Outcome(messages_of(events), failure)
+        assert is_stopped(parser)
+        return reading._replace(error=error)
+    return reading
+
+
+def is_stopped(parser) -> bool:
+    try:
+        parser.feed(b"")
+    except RuntimeError:
+        return True
+    return False
+
+
+def failure_in(reading: Reading) -> Failure | None:
+    error = reading.error
+    return None if error is None else Failure(error.status, type(error).__name__, error.offset)
+
+
+def feed_pieces(pieces: Iterable[bytes], **options: int | str | None) -> Outcome:
+    reading = read(pieces, **options)
+    return Outcome(messages_of(reading.events), failure_in(reading))
 
 
 def every_way(raw: bytes) -> Iterator[list[bytes]]:

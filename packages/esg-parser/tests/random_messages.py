@@ -87,6 +87,15 @@ def cut(draw, raw):
     return [raw[start:end] for start, end in zip([0, *places], [*places, len(raw)], strict=True)]
 
 
+LIMITS: list[dict[str, int]] = [
+    {},
+    {},
+    {"max_headers": 2},
+    {"max_extensions_size": 4},
+    {"max_head_size": 60},
+    {"max_body_size": 0},
+    {"max_body_size": 4},
+]
 SEEDS = [case.raw for case in read_cases() if case.answers is None]
 RESPONSE_SEEDS = [(case.answers, case.raw) for case in read_cases() if case.answers is not None]
 RESPONSE_BYTES = [raw for _, raw in RESPONSE_SEEDS]

@@ -9,6 +9,7 @@ from esg_parser import ParserError
 
 from .feeding import feed, feed_pieces, is_switch, parser_for
 from .random_messages import (
+    LIMITS,
     RESPONSE_BYTES,
     RESPONSE_SEEDS,
     SEEDS,
@@ -55,17 +56,6 @@ def test_any_cut_gives_the_same(data, sent):
 def test_any_cut_of_a_response_gives_the_same(data, sent, answers, tail):
     raw = sent[0] + tail
     assert feed_pieces(data.draw(cut(raw)), answers=answers) == feed_pieces([raw], answers=answers)
-
-
-LIMITS = [
-    {},
-    {},
-    {"max_headers": 2},
-    {"max_extensions_size": 4},
-    {"max_head_size": 60},
-    {"max_body_size": 0},
-    {"max_body_size": 4},
-]
 
 
 def assert_any_cut(chance, raw, **options):
