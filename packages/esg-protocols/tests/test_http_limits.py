@@ -282,8 +282,8 @@ class Streaming:
         self.error: BaseException | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        await send(STREAM)
         try:
+            await send(STREAM)
             while True:
                 await send({"type": "http.response.body", "body": b"x" * 60000, "more_body": True})
         except OSError as error:
