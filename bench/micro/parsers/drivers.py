@@ -22,7 +22,7 @@ def decoded(path: bytes) -> str:
 
 def esg(library: Any) -> Driver:
     parser = library.RequestParser()
-    feed, end = parser.feed, library.END
+    feed, pending, end = parser.feed, parser.pending, library.END
 
     def message(reads: Reads) -> tuple[Any, ...]:
         head: Any = None
@@ -30,7 +30,7 @@ def esg(library: Any) -> Driver:
         for data in reads:
             for event in feed(data):
                 if event is end:
-                    if parser.has_trailing_data:
+                    if pending():
                         raise ValueError("more than one message")
                     return head, body  # the head is all of it, as a tuple with names
                 if type(event) is bytes:

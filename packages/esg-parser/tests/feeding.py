@@ -68,7 +68,7 @@ def feed_once(parser, data):
     bodies = [event for event in events if isinstance(event, bytes)]
     assert len(bodies) <= 1 and all(bodies)  # the body bytes of one read are one object, and never empty
     assert END not in events[:-1]
-    assert parser.has_trailing_data == bool(parser.trailing_data)
+    assert parser.pending() == bool(parser.trailing_data)
     return events
 
 

@@ -87,7 +87,7 @@ def test_messages_behind_each_other(what):
     def work(times):
         for _ in range(times // 50):
             parser.feed(raw * 50)
-            while parser.has_trailing_data:
+            while parser.pending():
                 parser.feed(b"")
 
     assert_flat(work, TIMES)

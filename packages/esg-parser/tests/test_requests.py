@@ -339,7 +339,7 @@ def test_feed_stops_behind_each_message():
     parser = RequestParser()
     assert parser.feed(GET + GET + NEXT)[-1] is END
     assert parser.trailing_data == GET + NEXT
-    assert parser.has_trailing_data
+    assert parser.pending()
     assert len(parser.feed(b"")) == 2
     assert parser.trailing_data == NEXT
     head, end = parser.feed(b"")

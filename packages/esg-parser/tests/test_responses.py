@@ -143,9 +143,9 @@ def test_a_read_that_is_all_body_is_not_copied(fields):
 def test_feed_stops_behind_each_message():
     parser = ResponseParser()
     assert parser.feed(EMPTY + NEXT_RESPONSE)[-1] is END
-    assert parser.trailing_data == NEXT_RESPONSE and parser.has_trailing_data
+    assert parser.trailing_data == NEXT_RESPONSE and parser.pending()
     assert parser.feed(b"")[0].status == 404
-    assert parser.trailing_data == b"" and not parser.has_trailing_data
+    assert parser.trailing_data == b"" and not parser.pending()
 
 
 def test_pipelining():
@@ -252,7 +252,7 @@ def test_101(tail):
     parser = ResponseParser()
     head, upgrade, end = parser.feed(SWITCH + tail)
     assert (head.status, head.upgrade, upgrade, end) == (101, b"x", UPGRADE, END)
-    assert parser.trailing_data == tail and parser.has_trailing_data is bool(tail)
+    assert parser.trailing_data == tail and parser.pending() is bool(tail)
     for data in (b"", NEXT_RESPONSE):
         with pytest.raises(RuntimeError, match=AFTER_SWITCH):
             parser.feed(data)

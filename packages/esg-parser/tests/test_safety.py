@@ -68,7 +68,7 @@ def test_feed_in_the_middle_of_feed(inside):
 def test_everything_else_in_the_middle_of_feed(inside):
     parser = RequestParser()
     seen = []
-    inside(lambda: seen.append((parser.close(), parser.trailing_data, parser.has_trailing_data)))
+    inside(lambda: seen.append((parser.close(), parser.trailing_data, parser.pending())))
     head, end = parser.feed(with_address(2) + GET)
     assert seen == [([], b"", False)]
     assert (head.path, end, parser.trailing_data) == ("/2", END, GET)

@@ -22,9 +22,11 @@ class MessageParser:
         Each access makes a copy. Empty inside a message.
         """
 
-    @property
-    def has_trailing_data(self) -> bool:
-        """Whether there is ``trailing_data``, without a copy of it."""
+    def pending(self) -> bool:
+        """Whether there is ``trailing_data``, without a copy of it: a server asks behind every message.
+
+        A method, as it can be fetched once and called fast.
+        """
 
 class RequestParser(MessageParser):
     """Turns what a client sends into requests (RFC 9112), for a server.

@@ -152,8 +152,7 @@ cdef class MessageParser:
     def trailing_data(self):
         return NO_BYTES if self.rest is None else self.rest[self.rest_from:]
 
-    @property
-    def has_trailing_data(self):
+    def pending(self):
         return self.rest is not None
 
     cdef list feed_read(self, data):

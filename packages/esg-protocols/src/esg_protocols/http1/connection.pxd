@@ -23,9 +23,9 @@ cdef class HTTPConnection:
     # What may happen next
     cdef int read_state
     cdef int write_state
-    # Input: the parser, its feed, and what came before its turn
-    cdef object parser
+    # Input: the parser's feed and pending, and what came before its turn
     cdef object feed
+    cdef object pending
     cdef list early
     cdef bint early_eof
     # The request

@@ -74,13 +74,14 @@ cdef class HTTPConnection:
     def __cinit__(self, settings=None, *, bytes server_line=b""):
         if settings is None:
             settings = Settings()
-        self.parser = RequestParser(
+        parser = RequestParser(
             max_head_size=settings.limit_head_size,
             max_headers=settings.limit_header_count,
             max_target_size=settings.limit_target_size,
             max_body_size=settings.limit_request_body,
         )
-        self.feed = self.parser.feed
+        self.feed = parser.feed
+        self.pending = parser.pending
         self.server_line = server_line
 
     def __dealloc__(self):
@@ -160,7 +161,7 @@ cdef class HTTPConnection:
         if self.early is not None:
             early = b"".join(self.early)
             self.early = None
-        if early or self.parser.has_trailing_data:
+        if early or self.pending():
             events = self.receive_data(early)
         if self.early_eof and self.read_state != READING_DONE:
             self.step_read(READ_EOF)
