@@ -8,10 +8,12 @@ import sys
 
 import pytest
 
+from tools.fuzz import run
+from tools.fuzz.build import ROOT, Missing, build, cache_of, find_gcc
+
+from . import fuzz_targets
 from .cases import escape, unescape
-from .fuzz import run
-from .fuzz.build import CACHE, PACKAGE, Missing, build, find_gcc
-from .fuzz.targets import CHOICES, PLAIN, TARGETS, inputs, seeds
+from .fuzz_targets import CHOICES, PLAIN, TARGETS, inputs, seeds
 
 EXECUTIONS = 20_000
 
@@ -25,13 +27,13 @@ def test_seeds(target):
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_bounded(target):
-    assert run.rounds(target, EXECUTIONS, seconds=0, seed=1) == EXECUTIONS
+    assert run.rounds(fuzz_targets, target, EXECUTIONS, seconds=0, seed=1) == EXECUTIONS
 
 
 def test_a_finding_is_told(monkeypatch, capsys):
     monkeypatch.setitem(TARGETS, "requests", lambda data: 1 / 0)
     with pytest.raises(SystemExit):
-        run.rounds("requests", 1, seconds=0, seed=1)
+        run.rounds(fuzz_targets, "requests", 1, seconds=0, seed=1)
     told = capsys.readouterr()
     assert "ZeroDivisionError" in told.err
     data = next(inputs("requests", random.Random(1)))
@@ -47,15 +49,15 @@ def test_escape_is_what_a_case_has():
 @pytest.fixture(scope="module")
 def sanitized():
     try:
-        return build(find_gcc())
+        return build("esg-parser", find_gcc())
     except Missing as missing:
         pytest.skip(f"!!! NOTHING WAS FUZZED WITH SANITIZERS: {missing}")
 
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_bounded_with_sanitizers(sanitized, target):
-    command = [sys.executable, "-m", "tests.fuzz.run", target, "--executions", "4000", "--seed", "2"]
-    done = subprocess.run(command, cwd=PACKAGE, env=sanitized.environment, capture_output=True, text=True)
+    command = [sys.executable, "-m", "tools.fuzz.run", "esg-parser", target, "--executions", "4000", "--seed", "2"]
+    done = subprocess.run(command, cwd=ROOT, env=sanitized.environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "4000 executions" in done.stdout
-    assert done.stdout.startswith(f"{target}: {CACHE}")  # not the modules that are installed
+    assert done.stdout.startswith(f"{target}: {cache_of('esg-parser')}")  # not the modules that are installed

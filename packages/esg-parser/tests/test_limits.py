@@ -246,6 +246,25 @@ def test_extension_that_is_too_long_and_bad(side):
     assert side.failure_of(raw, max_extensions_size=10) == side.failure(MalformedMessage, len(side.chunked) + 12)
 
 
+# -- One field -----------------------------------------------------------------------------------------------
+
+
+def test_header_size(side):
+    """From the first byte of a name to the last of its value; whatever the reads, and in trailers too."""
+    raw = request(side.bodiless, HOST, "X-Long: 0123456789", "Empty:", "Blank: ")
+    size = len("X-Long: 0123456789")
+    assert side.parse(raw, max_header_size=size)
+    assert side.failure_of(raw, max_header_size=size - 1) == side.failure(HeadTooLarge, raw.index(b"X-Long"))
+    trailers = side.chunked + b"0\r\nX-Long: 0123456789\r\n\r\n"
+    assert side.parse(trailers, max_header_size=max(size, len("Transfer-Encoding: chunked")))
+
+
+def test_header_size_of_a_trailer(side):
+    raw = side.chunked + b"0\r\nX-Long: 01234567890123456789012345\r\n\r\n"
+    limit = len("Transfer-Encoding: chunked")
+    assert side.failure_of(raw, max_header_size=limit) == side.failure(HeadTooLarge, raw.index(b"X-Long"))
+
+
 # -- Bodies --------------------------------------------------------------------------------------------------
 
 
@@ -524,3 +543,14 @@ def test_a_limit_below_the_first_line(side):
         side.make(max_head_size=1).feed(side.empty)
     with pytest.raises(MalformedMessage):
         side.make(max_head_size=1).feed(b"\x00")
+
+
+@pytest.mark.parametrize("cut", [0, 1, 2])
+def test_a_large_read_of_a_chunk_extension_fails_as_small_ones_do(cut):
+    """Which of two limits was passed first is a matter of bytes, not of how many of them came at once."""
+    begin = request("POST / HTTP/1.1", HOST, "Transfer-Encoding: chunked") + b"5;x"
+    parser = RequestParser()
+    parser.feed(begin[: len(begin) - cut])
+    with pytest.raises(MalformedMessage) as caught:
+        parser.feed(begin[len(begin) - cut :] + b"x" * 100_000)
+    assert caught.value.status == 400

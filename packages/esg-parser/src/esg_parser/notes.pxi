@@ -1,8 +1,8 @@
 """What llhttp's callbacks note: where things are, and no Python object. Part of parser.pyx."""
 
 cdef enum:
-    FIELDS_AT_FIRST = 24
-    PIECES_AT_FIRST = 16
+    FIELDS_AT_FIRST = 16
+    PIECES_AT_FIRST = 4
 
 # Which span of a field llhttp is in the middle of; a read may end there.
 cdef enum Open:
@@ -17,6 +17,7 @@ cdef enum Refusal:
     REFUSE_SPACES
     REFUSE_TARGET
     REFUSE_FIELDS
+    REFUSE_FIELD
     REFUSE_OVERHEAD
     REFUSE_EXTENSIONS
     REFUSE_BODY
@@ -81,6 +82,7 @@ cdef struct Notes:
     # The limits.
     uint32_t max_target
     uint32_t max_fields
+    uint32_t max_field
     uint32_t max_overhead
     uint32_t max_extensions
     uint64_t max_body
@@ -97,6 +99,11 @@ cdef inline int refuse(Notes *notes, int why, const char *where) noexcept nogil:
 cdef inline bint is_overhead(Notes *notes, uint64_t offset) noexcept nogil:
     """Whether chunk lines and trailers up to here are more than the limit lets come in one stretch."""
     return notes.head_done and offset > notes.body_end + notes.max_overhead
+
+
+cdef inline bint is_refused_earlier(Notes *notes) noexcept nogil:
+    """Whether another limit was passed before that one, however many of the bytes came at once."""
+    return notes.refusal and notes.refused_at <= notes.body_end + notes.max_overhead
 
 
 cdef int refuse_overhead(Notes *notes) noexcept nogil:
@@ -243,6 +250,8 @@ cdef int on_header_value_complete(llhttp_t *parser) noexcept nogil:
     # Only now: a field that is not even valid is refused for that, wherever the reads are cut.
     if notes.field_count > notes.max_fields:
         return refuse(notes, REFUSE_FIELDS, notes.origin + notes.opened_at)
+    if field.value_end - field.name > notes.max_field:
+        return refuse(notes, REFUSE_FIELD, notes.origin + notes.opened_at)
     return 0
 
 

@@ -36,6 +36,7 @@ class RequestParser(MessageParser):
             Chunk lines and trailers may have as many between two bytes of the body and behind the last one,
             and so may empty lines before a request.
         max_headers: the most header fields and trailers of a message.
+        max_header_size: the most bytes of one of them, name and value; None is no limit but that of the head.
         max_target_size: the most bytes of a request target.
         max_extensions_size: the most bytes of the names and values of chunk extensions in a message.
         max_body_size: the most bytes of a body, chunk lines not counted; None is no limit.
@@ -49,6 +50,7 @@ class RequestParser(MessageParser):
         *,
         max_head_size: int = 65536,
         max_headers: int = 100,
+        max_header_size: int | None = None,
         max_target_size: int = 16384,
         max_extensions_size: int = 4096,
         max_body_size: int | None = None,
@@ -110,6 +112,7 @@ class ResponseParser(MessageParser):
         max_head_size: the most bytes of a status line and its header fields with the empty line behind them.
             Chunk lines and trailers may have as many between two bytes of the body and behind the last one.
         max_headers: the most header fields and trailers of a message.
+        max_header_size: the most bytes of one of them, name and value; None is no limit but that of the head.
         max_extensions_size: the most bytes of the names and values of chunk extensions in a message.
         max_body_size: the most bytes of a body, chunk lines not counted; None is no limit.
 
@@ -122,6 +125,7 @@ class ResponseParser(MessageParser):
         *,
         max_head_size: int = 65536,
         max_headers: int = 100,
+        max_header_size: int | None = None,
         max_extensions_size: int = 4096,
         max_body_size: int | None = None,
     ) -> Self: ...

@@ -24,6 +24,7 @@ from esg_parser.llhttp cimport (
     llhttp_settings_t, llhttp_t, llhttp_type_t,
 )
 
+import sys
 from ipaddress import IPv6Address
 
 from esg_parser.errors import (
@@ -52,8 +53,9 @@ cdef extern from "Python.h":
 include "notes.pxi"
 include "rules.pxi"
 
-cdef str HTTP_1_0 = "1.0"
-cdef str HTTP_1_1 = "1.1"
+# Interned, so that others can tell them by identity.
+cdef str HTTP_1_0 = sys.intern("1.0")
+cdef str HTTP_1_1 = sys.intern("1.1")
 
 
 # -- Making objects ---------------------------------------------------------------------------------------------------
@@ -63,8 +65,9 @@ cdef inline void put(head, Py_ssize_t field, value) noexcept:
     PyTuple_SET_ITEM(head, field, value)
 
 
-cdef inline bint is_bodiless(Notes *notes) noexcept:
-    return notes.piece_count == 0 and notes.field_count == notes.head_fields
+cdef inline bint has_no_more(Notes *notes) noexcept:
+    """Whether a message is a head and perhaps a body, and nothing else."""
+    return notes.field_count == notes.head_fields and not notes.upgrade
 
 
 cdef refusal(Notes *notes):
@@ -74,6 +77,8 @@ cdef refusal(Notes *notes):
         return TargetTooLong(f"the request target is longer than {notes.max_target} bytes", offset)
     if notes.refusal == REFUSE_FIELDS:
         return HeadTooLarge(f"more than {notes.max_fields} header fields", offset)
+    if notes.refusal == REFUSE_FIELD:
+        return HeadTooLarge(f"a header field of more than {notes.max_field} bytes", offset)
     if notes.refusal == REFUSE_OVERHEAD:
         return HeadTooLarge(f"more than {notes.max_overhead} bytes of chunk lines or trailers", offset)
     if notes.refusal == REFUSE_EXTENSIONS:
@@ -126,11 +131,13 @@ cdef class MessageParser:
     cdef bint switched
 
     cdef int set_up(
-        self, llhttp_type_t kind, const llhttp_settings_t *callbacks, max_head, max_fields, max_extensions, max_body
+        self, llhttp_type_t kind, const llhttp_settings_t *callbacks, max_head, max_fields, max_field, max_extensions,
+        max_body,
     ) except -1:
         cdef Notes *notes = &self.notes
         self.max_head = limit("max_head_size", max_head)
         notes.max_fields = limit("max_headers", max_fields)
+        notes.max_field = self.max_head if max_field is None else limit("max_header_size", max_field)
         notes.max_extensions = limit("max_extensions_size", max_extensions)
         notes.max_overhead = self.max_head
         notes.max_body = body_limit(max_body)
@@ -217,8 +224,9 @@ cdef class MessageParser:
         if notes.message_done and at < end:
             self.rest = read
             self.rest_from = at - PyBytes_AS_STRING(read)
-        if head is not None and notes.message_done and is_bodiless(notes) and not notes.upgrade:
-            events = [head, end_of_message]  # what most reads are
+        if head is not None and notes.message_done and has_no_more(notes):
+            # What most reads are.
+            events = [head, self.make_body(read), end_of_message] if notes.piece_count else [head, end_of_message]
         elif head is None and notes.piece_count and not notes.message_done:
             events = [self.make_body(read)]  # what most of the others are
         else:
@@ -419,7 +427,7 @@ cdef class MessageParser:
         cdef str reason
         if self.notes.head_done and not self.head_made:
             self.make_head(self.notes.origin)
-        if self.notes.flags & F_CHUNKED and is_overhead(&self.notes, offset):
+        if self.notes.flags & F_CHUNKED and is_overhead(&self.notes, offset) and not is_refused_earlier(&self.notes):
             refuse_overhead(&self.notes)
         if self.notes.refusal:
             raise refusal(&self.notes)

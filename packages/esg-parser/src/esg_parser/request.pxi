@@ -1,7 +1,9 @@
 """Requests: the request line, the forms of its target, Host and expectations. Part of parser.pyx."""
 
 cdef object valid_host = None  # the field that was checked last; it is mostly the same one
-cdef list method_names = [llhttp_method_name(<llhttp_method_t> method).decode() for method in range(HTTP_QUERY + 1)]
+cdef list method_names = [
+    sys.intern(llhttp_method_name(<llhttp_method_t> method).decode()) for method in range(HTTP_QUERY + 1)
+]
 fill_method_sizes(method_names)
 
 # The items of a RequestHead, in its order. A head is a tuple, and is made and read as one: a gateway reads ten of them
@@ -41,11 +43,13 @@ cdef bint is_unknown_method(char at, uint64_t offset) noexcept:
 
 cdef class RequestParser(MessageParser):
     def __cinit__(
-        self, *, max_head_size=65536, max_headers=100, max_target_size=16384, max_extensions_size=4096, max_body_size=None
+        self, *, max_head_size=65536, max_headers=100, max_header_size=None, max_target_size=16384,
+        max_extensions_size=4096, max_body_size=None,
     ):
         self.notes.max_target = limit("max_target_size", max_target_size)
         self.set_up(
-            HTTP_REQUEST, &request_callbacks, max_head_size, max_headers, max_extensions_size, max_body_size
+            HTTP_REQUEST, &request_callbacks, max_head_size, max_headers, max_header_size, max_extensions_size,
+            max_body_size,
         )
 
     def feed(self, data, /):

@@ -31,10 +31,13 @@ cdef class ResponseParser(MessageParser):
     # The method that the next head answers.
     cdef str asked
 
-    def __cinit__(self, *, max_head_size=65536, max_headers=100, max_extensions_size=4096, max_body_size=None):
+    def __cinit__(
+        self, *, max_head_size=65536, max_headers=100, max_header_size=None, max_extensions_size=4096, max_body_size=None
+    ):
         self.asked = "GET"
         self.set_up(
-            HTTP_RESPONSE, &response_callbacks, max_head_size, max_headers, max_extensions_size, max_body_size
+            HTTP_RESPONSE, &response_callbacks, max_head_size, max_headers, max_header_size, max_extensions_size,
+            max_body_size,
         )
 
     @property

@@ -7,15 +7,19 @@ reads are cut; the others are what is read. A case of cases/*.md behind ``PLAIN`
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Iterator
 from zlib import crc32
 
 from esg_parser import URL, InvalidURL, parse_url
 
-from ..feeding import Reading, failure_in, messages_of, read
-from ..h11_peer import compare, explain, is_cut_off, unfinished_of
-from ..random_messages import LIMITS, RESPONSE_BYTES, RESPONSE_SEEDS, SEEDS, mutate
+from .cases import escape
+from .feeding import Reading, failure_in, messages_of, read
+from .h11_peer import compare, explain, is_cut_off, unfinished_of
+from .random_messages import LIMITS, RESPONSE_BYTES, RESPONSE_SEEDS, SEEDS, mutate
 
+LONGEST = 512
+TOKEN = re.compile(rb"[A-Za-z][A-Za-z0-9-]+|\r\n|[^A-Za-z0-9]")
 # One byte for the limits, one for the method and the way of cutting, two for each of two cuts.
 CHOICES = 6
 PLAIN = bytes(CHOICES)
@@ -115,6 +119,15 @@ def seeds(target: str) -> list[bytes]:
 
 def answering(method: str) -> bytes:
     return bytes([0, 8 * METHODS.index(method), *PLAIN[2:]])
+
+
+def words() -> set[bytes]:
+    return {word for raw in SEEDS + RESPONSE_BYTES for word in TOKEN.findall(raw)}
+
+
+def tell(target: str, data: bytes) -> str:
+    raw = data if target == "url" else data[CHOICES:]
+    return "\n".join((f"choices: {data[:CHOICES].hex()}", "bytes as in a case:", "", "```", f"{escape(raw)}```"))
 
 
 def inputs(target: str, chance: random.Random) -> Iterator[bytes]:

@@ -14,16 +14,16 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-PACKAGE = Path(__file__).parents[2]
-CACHE = PACKAGE / ".cache/fuzz"
+ROOT = Path(__file__).parents[2]
+PACKAGES = {name: ROOT / "packages" / name for name in ("esg-parser", "esg-protocols")}
 CLANGS = ("clang", *(f"clang-{version}" for version in range(22, 13, -1)))
 SANITIZERS = "-fsanitize=address,undefined -fno-sanitize-recover=undefined"
 # Python frees little at its end; short stacks of allocations and a small quarantine are what makes it fast.
 ASAN_OPTIONS = "detect_leaks=0:malloc_context_size=2:quarantine_size_mb=16:abort_on_error=1:verify_asan_link_order=0"
 
 
-# No target calls it, and building it takes as long as all else.
-NOT_FUZZED = ("httptools.py*",)
+# No target calls them, and building them takes as long as all else.
+NOT_FUZZED = {"esg-parser": ("httptools.py*",), "esg-protocols": ("asgi", "http1", "memory.py*")}
 
 
 class Missing(Exception):
@@ -77,11 +77,13 @@ def output_of(*command: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def build(compiler: Compiler) -> Build:
-    if not (PACKAGE / "setup.py").exists():
-        raise Missing(f"no sources in {PACKAGE}")
-    folder = CACHE / f"{sys.implementation.cache_tag}-{Path(compiler.command).name}"
-    copy_package(folder / "source")
+def cache_of(package: str) -> Path:
+    return PACKAGES[package] / ".cache/fuzz"
+
+
+def build(package: str, compiler: Compiler) -> Build:
+    folder = cache_of(package) / f"{sys.implementation.cache_tag}-{Path(compiler.command).name}"
+    copy_package(package, folder / "source")
     install(folder / "source", folder / "lib", compiler)
     library = compiler.fuzzer and link_fuzzer(compiler, folder / "libfuzzer.so")
     # The library first: ASan's runtime has empty stand-ins for its functions.
@@ -98,15 +100,15 @@ def build(compiler: Compiler) -> Build:
     return Build(environment, library)
 
 
-def copy_package(to: Path) -> None:
+def copy_package(package: str, to: Path) -> None:
     """A copy, because setuptools does not compile again what it once has with other flags."""
     to.mkdir(parents=True, exist_ok=True)
-    ignored = shutil.ignore_patterns("*.so", "__pycache__", "*.egg-info", *NOT_FUZZED)
+    ignored = shutil.ignore_patterns("*.so", "__pycache__", "*.egg-info", *NOT_FUZZED[package])
     for name in ("build_backend", "src", "vendor"):
         shutil.rmtree(to / name, ignore_errors=True)
-        if (PACKAGE / name).is_dir():
-            shutil.copytree(PACKAGE / name, to / name, ignore=ignored)
-    for path in PACKAGE.iterdir():
+        if (PACKAGES[package] / name).is_dir():
+            shutil.copytree(PACKAGES[package] / name, to / name, ignore=ignored)
+    for path in PACKAGES[package].iterdir():
         if path.is_file() and not path.name.startswith("."):
             shutil.copy2(path, to)
 
