@@ -3,11 +3,10 @@
 import sys
 from pathlib import Path
 
-from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 sys.path.insert(0, "build_backend")
-from native_build import BUILD_BASE, COMPILE_ARGS, LINK_ARGS, CheckedBuildExt
+from native_build import BUILD_BASE, COMPILE_ARGS, LINK_ARGS, CheckedBuildExt, translate
 
 
 def extension(pyx):
@@ -23,7 +22,7 @@ def extension(pyx):
 EXTENSIONS = [extension(pyx) for pyx in sorted(Path("src").rglob("*.pyx"))]
 
 setup(
-    ext_modules=cythonize(EXTENSIONS, build_dir="build/cython"),
+    ext_modules=translate(EXTENSIONS),
     cmdclass={"build_ext": CheckedBuildExt},
     options={"build": {"build_base": BUILD_BASE}},
 )

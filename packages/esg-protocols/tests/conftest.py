@@ -143,7 +143,10 @@ class Wiring:
         self.problems: list[dict[str, Any]] = []
         error_logger, self.errors = make_logger("esg.error")
         self.access_logger, self.accesses = make_logger("esg.access")
-        if options.pop("access_log", False):
+        access_log = options.pop("access_log", False)
+        if callable(access_log):
+            options["access_log"] = access_log(*[self.access_logger][: access_log.__code__.co_argcount])
+        elif access_log:
             options["access_logger"] = self.access_logger
         self.context = ServerContext(app, Settings(**settings), loop=self.loop, error_logger=error_logger, **options)
         self.clock = FakeClock(self.context)
@@ -274,20 +277,21 @@ class Client:
     async def answers(self, methods: list[str]) -> list[Answer]:
         """The next responses, whole and in order."""
         found: list[Answer] = []
-        seen = (-1, False)
+        seen = judged = (-1, False)
 
         def there() -> bool:
-            nonlocal seen
+            nonlocal seen, judged
             ended = self.ended
             before, seen = seen, (len(self.received), ended)
-            if seen != before:
-                return False  # more may come at once: not every piece of it is judged
+            if seen != before or seen == judged:
+                return False  # more may come at once: not every piece of it is judged, and none of them twice
             try:
                 while len(found) < len(methods):
                     answer, rest = judge_one(bytes(self.received), methods[len(found)], eof=ended)
                     found.append(answer)
                     self.received[:] = rest
             except Incomplete:
+                judged = (len(self.received), ended)
                 return False
             return True
 
@@ -503,7 +507,7 @@ def player(loop: str, way: str) -> Callable[..., None]:
     def play(app: Any, case: Case, *, settings: dict[str, Any] | None = None, **options: Any) -> None:
         """Run a case against an app, or the ``client.app`` that it sets.
 
-        ``options`` are those of ServerContext, and ``access_log``.
+        ``options`` are those of ServerContext; ``access_log`` may be what makes it, from a logger, or True.
         """
         run_on(loop, story(app, case, way, settings or {}, options))
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 from collections.abc import Callable, Coroutine
-from email.utils import parsedate_to_datetime
+from email.utils import formatdate, parsedate_to_datetime
 from typing import Any
 
 import pytest
 from esg_protocols.asgi import Clock, HTTPProtocol, ServerContext
-from esg_protocols.asgi.clock import INTERVAL
+from esg_protocols.asgi.clock import INTERVAL, http_date
 from esg_protocols.settings import Settings
 from esg_protocols.testing import FakeTransport
 
@@ -86,6 +87,11 @@ def test_the_date_line(timers: Timers) -> None:
     date = context.date_line[6:-2].decode()
     assert len(date) == len("Sun, 06 Nov 1994 08:49:37 GMT")
     assert parsedate_to_datetime(date).utcoffset().total_seconds() == 0  # type: ignore[union-attr]
+
+
+def test_dates_of_two_years() -> None:
+    for seconds in range(1_700_000_000, 1_763_000_000, 40_009):
+        assert http_date(time.gmtime(seconds)) == formatdate(seconds, usegmt=True)
 
 
 def test_no_date_line_unless_it_is_wanted(timers: Timers) -> None:

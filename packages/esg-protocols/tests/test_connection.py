@@ -86,6 +86,7 @@ def test_byte_by_byte() -> None:
     [
         ({"limit_head_size": 300}, b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 300, 431),
         ({"limit_header_count": 2}, b"GET / HTTP/1.1\r\nHost: a\r\nA: 1\r\nB: 2\r\n\r\n", 431),
+        ({"limit_header_size": 7}, b"GET / HTTP/1.1\r\nHost: a\r\nA: 12345\r\n\r\n", 431),
         ({"limit_target_size": 16}, b"GET /" + b"x" * 16 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414),
     ],
 )
@@ -259,8 +260,8 @@ def test_an_empty_chunked_body() -> None:
 def test_the_head_waits_for_the_first_body_bytes() -> None:
     connection = asked()
     assert connection.send_response(200, [(b"content-length", b"3")]) == b""
-    assert connection.flush_head() == b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n"
-    assert connection.flush_head() == b""
+    assert connection.flush() == b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n"
+    assert connection.flush() == b""
     assert connection.send_body(b"abc") == b"abc"
 
 
@@ -281,7 +282,7 @@ def test_large_bodies_arrive_as_they_are(size: int, pieces: int, framing: str, j
 def test_a_large_body_that_stands_alone_is_not_copied() -> None:
     connection, body = asked(), b"x" * 100_000
     connection.send_response(200, [(b"content-length", b"200000")])
-    connection.flush_head()
+    connection.flush()
     assert connection.send_body(body, True) is body
     assert connection.send_body(body) is body
 
@@ -327,7 +328,7 @@ def test_a_body_must_have_its_length(body: list[bytes], message: str) -> None:
     assert connection.writing is Writing.CLOSED
     assert connection.must_close
     # What is left of the response is its head; never a byte of a body that has another length.
-    assert connection.flush_head() in (b"", b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n")
+    assert connection.flush() in (b"", b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n")
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
@@ -366,7 +367,7 @@ def head_of(headers: Any, request: bytes = GET, **options: Any) -> list[bytes]:
     """The lines of a response's head without the first, the blank one and the framing."""
     connection = asked(request, **options)
     connection.send_response(200, headers)
-    lines = connection.flush_head().split(b"\r\n")
+    lines = connection.flush().split(b"\r\n")
     assert lines[-2:] == [b"", b""]
     return [line for line in lines[1:-2] if not line.startswith(b"transfer-encoding")]
 
@@ -420,7 +421,7 @@ def refused(headers: Any) -> None:
     with pytest.raises(LocalProtocolError):
         connection.send_response(200, headers)
     assert connection.writing is Writing.HEAD
-    assert connection.flush_head() == b""
+    assert connection.flush() == b""
     assert respond(connection) == respond(asked())
 
 
@@ -800,3 +801,113 @@ def test_a_connection_imports_no_event_loop() -> None:
 
     code = "import esg_protocols.http1, sys; sys.exit('asyncio' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# -- Bytes that leave by another way, trailers, early hints ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("length", [b"10", None], ids=["length", "chunked"])
+def test_a_file_in_parts(length: bytes | None, judge: Judge) -> None:
+    connection = asked()
+    written = connection.send_response(200, [(b"content-length", length)] if length else [])
+    assert connection.carries_body
+    written += connection.begin_file(3, True) + b"abc" + connection.end_file()
+    written += connection.send_body(b"de", True)
+    written += connection.begin_file(0, True) + connection.end_file()
+    written += connection.begin_file(5) + b"fghij" + connection.end_file()
+    (answer,), rest = judge(written, ["GET"])
+    assert (answer.body, rest) == (b"abcdefghij", b"")
+    assert connection.writing is Writing.DONE
+
+
+def test_a_file_for_head(judge: Judge) -> None:
+    connection = asked(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n")
+    written = connection.send_response(200, [(b"content-length", b"7")])
+    assert not connection.carries_body
+    written += connection.begin_file(7) + connection.end_file()
+    (answer,), rest = judge(written, ["HEAD"])
+    assert (answer.header(b"content-length"), rest) == (b"7", b"")
+
+
+@pytest.mark.parametrize(("size", "more"), [(11, True), (11, False), (9, False)])
+def test_a_file_of_another_length(size: int, more: bool) -> None:
+    connection = asked()
+    connection.send_response(200, [(b"content-length", b"10")])
+    with pytest.raises(LocalProtocolError, match="content-length"):
+        connection.begin_file(size, more)
+    assert connection.writing is Writing.CLOSED
+
+
+def test_nothing_but_its_end_behind_the_beginning_of_a_file() -> None:
+    connection = asked()
+    connection.send_response(200)
+    connection.begin_file(3)
+    for step in (
+        lambda: connection.send_body(b"x"),
+        lambda: connection.begin_file(3),
+        lambda: connection.send_trailers(),
+        lambda: connection.send_response(200),
+        lambda: connection.send_early_hint([]),
+    ):
+        with pytest.raises(LocalProtocolError, match="when writing is FILE"):
+            step()
+    assert connection.end_file() == b"\r\n0\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("te", "sent"),
+    [
+        (b"TE: trailers\r\n", True),
+        (b"te:gzip;q=1 ,  TRAILERS\t\r\n", True),
+        (b"TE: gzip\r\nTE: trailers\r\n", True),
+        (b"TE: trailersx\r\n", False),
+        (b"X-TE: trailers\r\n", False),
+        (b"", False),
+    ],
+)
+def test_trailers_leave_for_who_asked(te: bytes, sent: bool) -> None:
+    connection = asked(b"GET / HTTP/1.1\r\nHost: a\r\n" + te + b"\r\n")
+    connection.send_response(200, trailers=True)
+    assert connection.send_body(b"abc").endswith(b"\r\n\r\n3\r\nabc\r\n")
+    assert connection.writing is Writing.TRAILERS
+    assert connection.send_trailers([(b"a", b"1")], True) == b""
+    assert connection.send_trailers([(b"b", b"2")]) == (b"0\r\na: 1\r\nb: 2\r\n\r\n" if sent else b"0\r\n\r\n")
+    assert connection.writing is Writing.DONE
+    assert connection.next_exchange() == []
+
+
+@pytest.mark.parametrize("more", [True, False])
+@pytest.mark.parametrize("size", [10, 100_000], ids=["small", "large"])
+def test_a_body_before_trailers(size: int, more: bool, judge: Judge) -> None:
+    """Copied or not, its last chunk waits for them."""
+    connection = asked()
+    written = connection.send_response(200, trailers=True)
+    written += connection.send_body(b"x" * size, more)
+    if more:
+        written += connection.send_body()
+    written += connection.send_trailers()
+    (answer,), rest = judge(written, ["GET"])
+    assert (answer.body, rest) == (b"x" * size, b"")
+
+
+def test_an_early_hint_goes_before_a_head_that_is_held_back() -> None:
+    connection = asked()
+    assert connection.send_early_hint([b"<a>"]) == b"HTTP/1.1 103 Early Hints\r\nlink: <a>\r\n\r\n"
+    connection.send_response(200)
+    assert connection.send_early_hint((b"<b>", b"<c>")).count(b"link: ") == 2
+    assert connection.flush().startswith(b"HTTP/1.1 200 OK")
+    assert connection.send_early_hint([b"<d>"]) == b""
+    connection.send_body()
+    with pytest.raises(LocalProtocolError, match="INFORMATIONAL must not be sent when writing is DONE"):
+        connection.send_early_hint([])
+
+
+@pytest.mark.parametrize("status", [200, 204, 299])
+def test_no_success_to_connect(status: int) -> None:
+    """Behind it there would be a tunnel (RFC 9110 section 9.3.6), and requests that no proxy has seen."""
+    connection = asked(b"CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n" + GET)
+    with pytest.raises(LocalProtocolError, match="to CONNECT would begin a tunnel"):
+        connection.send_response(status)
+    assert respond(connection, [b"no"], 405).startswith(b"HTTP/1.1 405")
+    head, _ = connection.next_exchange()
+    assert head.method == "GET"

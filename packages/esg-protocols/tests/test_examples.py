@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import types
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 # The package may stand alone, as its sdist does.
 hello = pytest.importorskip("examples.hello")
-body, echo, factory, instance, stream = (
-    pytest.importorskip(f"examples.{name}") for name in ("body", "echo", "factory", "instance", "stream")
+body, echo, factory, files, instance, stream = (
+    pytest.importorskip(f"examples.{name}") for name in ("body", "echo", "factory", "files", "instance", "stream")
 )
 
 Play = Callable[..., None]
@@ -99,3 +101,36 @@ def test_the_first_part_of_a_stream_comes_before_the_next_is_made(play: Play, mo
         await client.nothing_more()
 
     play(stream.app, case)
+
+
+@pytest.mark.parametrize("offered", [True, False], ids=["by the system", "without the extension"])
+def test_files_sends_itself(offered: bool, play: Play) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if not offered:
+            del scope["extensions"]["http.response.pathsend"]
+        await files.app(scope, receive, send)
+
+    async def case(client: Any) -> None:
+        await client.send(GET)
+        assert (await client.answer()).body == Path(files.__file__).read_bytes()
+
+    play(app, case)
+
+
+def test_files_sends_a_checksum(play_steps: Play) -> None:
+    async def case(client: Any) -> None:
+        await client.send(b"GET /sum HTTP/1.1\r\nHost: a\r\nTE: trailers\r\n\r\n")
+        line = b"x-sha256: " + hashlib.sha256(b"Hello, world!\n").hexdigest().encode()
+        await client.until(lambda: client.ended or client.received.endswith(b"\r\n0\r\n" + line + b"\r\n\r\n"))
+        assert (await client.answer()).body == b"Hello, world!\n"
+
+    play_steps(files.app, case)
+
+
+def test_files_sends_a_hint(play_steps: Play) -> None:
+    async def case(client: Any) -> None:
+        await client.send(GET.replace(b"/ ", b"/page "))
+        answer = await client.answer()
+        assert (answer.informational, answer.status) == ((103,), 200)
+
+    play_steps(files.app, case)

@@ -84,6 +84,29 @@ def test_nothing_leaks_through_a_socket_that_was_stopped(play_steps: Play) -> No
     play_steps(app, case, settings={"read_buffer_size": 1000})
 
 
+def test_nothing_leaks_through_a_client_that_was_waited_for(play_socket: Play) -> None:
+    """What starts once the client reads again must not run in the context of the app that waited for it."""
+    seen = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(APPS.get())
+        APPS.set("leaked")
+        await asyncio.sleep(0)
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": b"x" * 2_000_000})
+
+    async def case(client: Any) -> None:
+        for _ in range(3):
+            client.stop_reading()
+            await client.send(GET * 3)
+            await client.until(lambda: client.protocol.transport.get_write_buffer_size())
+            client.read_again()
+            await client.answers(["GET"] * 3)
+        assert seen == ["unset"] * 9
+
+    play_socket(app, case)
+
+
 def test_the_servers_context_is_seen(play: Play) -> None:
     """What is set where the ServerContext is made, as by a lifespan, is there for every request."""
     seen = []
@@ -254,6 +277,27 @@ def test_failures_are_in_the_access_log(play_steps: Play) -> None:
         client.take_errors()
 
     play_steps(app, case, access_log=True)
+
+
+def test_a_stream_that_its_client_leaves_is_in_the_access_log(play: Play) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] != "/mute":
+            await send({"type": "http.response.start", "status": 200})
+            await send({"type": "http.response.body", "body": b"tick", "more_body": True})
+        assert await receive() == {"type": "http.request", "body": b"", "more_body": False}
+        assert await receive() == {"type": "http.disconnect"}
+
+    async def case(client: Any) -> None:
+        mute = await client.another()
+        await mute.send(GET.replace(b"/ ", b"/mute "))
+        await mute.leave()
+        await client.send(GET)
+        await client.until(lambda: client.ended or b"tick" in client.received)
+        await client.leave()
+        await client.until(lambda: not client.context.tasks)
+        assert [record.args[2:5:2] for record in client.accesses] == [("/", 200)]
+
+    play(app, case, access_log=True)
 
 
 def test_the_access_log_of_pipelined_requests_has_a_status_each(play: Play) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -309,6 +310,22 @@ def test_a_client_that_sends_for_ever_is_cut_off(play_steps: Play) -> None:
     play_steps(hello, case)
 
 
+def test_a_client_that_sends_very_much_has_to_wait(play_fake: Play) -> None:
+    async def case(client: Any) -> None:
+        await client.send(b"nonsense\r\n\r\n", more=True)
+        assert await client.end()
+        for _ in range(16):
+            await client.send(bytes(1 << 20))
+        assert client.is_reading()
+        await client.send(b"x")
+        assert not client.is_reading()
+        client.clock.advance(3)
+        await client.until(lambda: not client.context.connections)
+        client.take_errors()
+
+    play_fake(hello, case)
+
+
 def test_a_client_that_sent_all_is_closed_at_once(play_steps: Play) -> None:
     async def case(client: Any) -> None:
         await client.send(CLOSE, more=True)
@@ -326,12 +343,44 @@ def test_shutdown_closes_what_is_idle(play: Play) -> None:
         await client.send(GET, more=True)
         await client.answer()
         fresh = await client.another()
+        client.context.closing = True
         for protocol in list(client.context.connections):
             protocol.shutdown()
             protocol.shutdown()
         assert await client.end() == b""
+        await fresh.nothing_more()
+        fresh.clock.advance(2)
         assert await fresh.end() == b""
         await client.until(lambda: not client.context.connections)
+
+    play(hello, case)
+
+
+def test_who_has_connected_before_a_shutdown_gets_one_answer(play: Play) -> None:
+    """Its request may be on the way: a closed connection would be an error for somebody."""
+
+    async def case(client: Any) -> None:
+        await client.send(GET[:20], more=True)
+        await client.settle()
+        client.context.closing = True
+        client.protocol.shutdown()
+        await client.send(GET[20:], more=True)
+        answer = await client.answer()
+        assert (answer.body, answer.header(b"connection")) == (b"hello", b"close")
+        assert await client.end() == b""
+
+    play(hello, case)
+
+
+def test_half_a_head_is_not_waited_for_at_a_shutdown(play: Play) -> None:
+    async def case(client: Any) -> None:
+        await client.send(GET[:20], more=True)
+        await client.settle()
+        client.context.closing = True
+        client.protocol.shutdown()
+        client.clock.advance(2)
+        assert await client.end() == b""
+        assert client.context.counters.head_timeouts == 0
 
     play(hello, case)
 
@@ -399,10 +448,12 @@ def test_shutdown_while_lingering_and_behind_the_end(play_steps: Play) -> None:
     play_steps(hello, case)
 
 
-def test_a_connection_made_while_closing_is_closed(play: Play) -> None:
+def test_a_connection_made_while_closing_gets_one_answer(play: Play) -> None:
     async def case(client: Any) -> None:
         client.context.closing = True
         late = await client.another()
+        await late.send(GET)
+        assert (await late.answer()).header(b"connection") == b"close"
         assert await late.end() == b""
         assert client.context.counters.connections == 2
         await client.until(lambda: len(client.context.connections) == 1)
@@ -533,3 +584,13 @@ def test_a_half_close_over_tls_is_a_whole_one(play_fake: Play) -> None:
         assert not secure.received
 
     play_fake(None, case)
+
+
+def test_small_writes_leave_at_once(play_socket: Play) -> None:
+    """asyncio switches Nagle's algorithm off only where the socket names its protocol; streams would go in steps."""
+
+    async def case(client: Any) -> None:
+        sock = client.protocol.transport.get_extra_info("socket")
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+    play_socket(hello, case)

@@ -181,14 +181,15 @@ def test_pipelined_requests_behind_a_slow_one_stop_the_socket(play_fake: Play) -
 
         client.app = app
         await client.send(GET)
-        assert client.transport.reading
+        await client.send(GET)
+        assert client.transport.reading  # or nobody would notice if the client left
         await client.send(GET)
         assert not client.transport.reading
         go.set()
-        await client.answers(["GET", "GET"])
+        await client.answers(["GET"] * 3)
         assert client.transport.reading
 
-    play_fake(None, case)
+    play_fake(None, case, settings={"read_buffer_size": 2 * len(GET) - 1})
 
 
 def test_a_flood_of_requests_behind_a_slow_one_stays_with_the_client(play_socket: Play) -> None:
@@ -293,7 +294,8 @@ def test_the_high_water_mark_is_that_of_the_settings(settings: dict[str, int], m
 
 @pytest.mark.parametrize("size", [1 * KIB, 60 * KIB, 256 * KIB])
 def test_what_waits_for_a_client_that_does_not_read_is_bounded(size: int, play_socket: Play) -> None:
-    """The mark, and the one part that went beyond it with its framing."""
+    """The mark, and what went beyond it: one part, or as many small ones as leave in one write, with their framing."""
+    beyond = max(size, 64 * KIB) + KIB
     sent = 0
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -312,7 +314,7 @@ def test_what_waits_for_a_client_that_does_not_read_is_bounded(size: int, play_s
         while sent != before:
             before = sent
             await client.settle()
-        assert 0 < client.protocol.transport.get_write_buffer_size() <= 64 * KIB + size + 20
+        assert 0 < client.protocol.transport.get_write_buffer_size() <= 64 * KIB + beyond
         await client.leave()
         await client.until(lambda: not client.context.tasks)
 
@@ -479,7 +481,7 @@ def test_pipelined_requests_of_a_client_that_does_not_read(wait: bool, play_fake
         assert {answer.body for answer in answers} == {b"hello"}
         assert client.transport.reading
 
-    play_fake(app, case)
+    play_fake(app, case, settings={"read_buffer_size": len(GET)})
 
 
 def test_apps_do_not_pile_up_behind_a_client_that_reads_slowly(play_fake: Play) -> None:
@@ -617,5 +619,125 @@ def test_a_bad_rest_of_a_body_behind_its_answer(play_steps: Play) -> None:
         await client.send(b"nonsense\r\n")
         assert await client.end() == b""
         assert len(client.take_errors()) == 1
+
+    play_steps(app, case)
+
+
+# -- Small parts -------------------------------------------------------------------------------------------------------
+
+
+def test_what_one_step_sends_leaves_together(play_fake: Play) -> None:
+    """A write is a system call: not one for each small part, but nothing waits for the app's next step either."""
+    seen: list[int] = []
+
+    async def case(client: Any) -> None:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await send(STREAM)
+            for _ in range(3):
+                await send(part(b"abc"))
+                seen.append(client.transport.written.count(b"abc"))
+            for _ in range(2):
+                await asyncio.sleep(0)
+                seen.append(client.transport.written.count(b"abc"))
+                await send(part(b"abc"))
+            await send(END)
+            seen.append(client.transport.written.count(b"abc"))
+
+        client.app = app
+        await client.send(GET)
+        await client.settle()
+        assert seen == [0, 0, 0, 3, 4, 5]
+        assert (await client.answer()).body == b"abc" * 5
+
+    play_fake(None, case)
+
+
+def test_what_another_task_sends_leaves_in_the_loops_next_turn(play_fake: Play) -> None:
+    seen: list[int] = []
+
+    async def case(client: Any) -> None:
+        async def produce(send: Any) -> None:
+            for _ in range(3):
+                await send(part(b"abc"))
+                seen.append(client.transport.written.count(b"abc"))
+            await asyncio.sleep(0)
+            seen.append(client.transport.written.count(b"abc"))
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await send(STREAM)
+            await asyncio.create_task(produce(send))
+            await send(END)
+
+        client.app = app
+        await client.send(GET)
+        await client.settle()
+        assert seen == [0, 0, 0, 3]
+        assert (await client.answer()).body == b"abc" * 3
+
+    play_fake(None, case)
+
+
+@pytest.mark.parametrize("length", [b"300000", None], ids=["length", "chunked"])
+def test_parts_of_every_size_together(length: bytes | None, play: Play) -> None:
+    sizes = [1, 16384, 16385, 1, 65535, 65537, 0, 100_000, 2]
+    sizes.append(300_000 - sum(sizes))
+    start = {**STREAM, "headers": [(b"content-length", length)] if length else []}
+    content = [bytes([65 + i]) * size for i, size in enumerate(sizes)]
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(start)
+        for data in content:
+            await send(part(data))
+        await send(END)
+
+    async def case(client: Any) -> None:
+        await client.send(GET, more=True)
+        assert (await client.answer()).body == b"".join(content)
+        await client.send(GET)
+        assert (await client.answer()).body == b"".join(content)
+
+    play(app, case)
+
+
+def test_a_thousand_small_reads_and_large_ones_are_taken_together(play_fake: Play) -> None:
+    """Up to 64 KiB in one message; none is lost, and none is copied again and again."""
+    reads = [b"a"] * 1000 + [b"b" * 70_000] + [b"c" * 100] * 1000 + [b"d" * 1000]
+    sizes: list[int] = []
+
+    async def case(client: Any) -> None:
+        go = asyncio.Event()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await go.wait()
+            body, more = b"", True
+            while more:
+                message = await receive()
+                body, more = body + message["body"], message["more_body"]
+                sizes.append(len(message["body"]))
+            assert body == b"".join(reads)
+            await hello(send)
+
+        client.app = app
+        await client.send(post(sum(map(len, reads))))
+        for data in reads:
+            client.protocol.data_received(data)
+        go.set()
+        assert (await client.answer("POST")).status == 200
+        assert sizes == [1000, 70_000, 65_500, 35_500]
+
+    play_fake(None, case)
+
+
+def test_receive_is_awaited_once(play_steps: Play) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        message = receive()
+        await message
+        with pytest.raises(RuntimeError, match="already awaited"):
+            await message
+        await hello(send)
+
+    async def case(client: Any) -> None:
+        await client.send(GET)
+        assert (await client.answer()).body == b"hello"
 
     play_steps(app, case)

@@ -426,8 +426,41 @@ def test_the_last_request_of_a_connection(play: Play) -> None:
         await client.send(GET + GET, more=True)
         await answered(client, 200)
         assert client.context.counters.requests == 3
+        assert client.context.counters.connection_limits == 1
+        (record,) = client.take_errors()
+        assert record.levelname == "DEBUG"
+        assert record.getMessage().endswith("(limit_requests_per_connection is 3)")
 
     play(answering, case, settings={"limit_requests_per_connection": 3})
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "counter", "limit"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 300 + b"\r\n\r\n", "head_limits", "300 bytes"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nA: 1\r\nB: 2\r\n\r\n", "head_limits", "2 header fields"),
+        (b"GET /" + b"x" * 20 + b" HTTP/1.1\r\nHost: a\r\n\r\n", "target_limits", "16 bytes"),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\n", "body_limits", "10 bytes"),
+        (CHUNKED + b"b\r\n", "body_limits", "10 bytes"),
+    ],
+)
+def test_every_limit_of_size_is_counted_and_told(
+    request_bytes: bytes, counter: str, limit: str, play_steps: Play
+) -> None:
+    sizes = {"limit_head_size": 300, "limit_header_count": 2, "limit_target_size": 16, "limit_request_body": 10}
+
+    async def case(client: Any) -> None:
+        await client.send(request_bytes + b"x" * 11 if request_bytes.startswith(CHUNKED) else request_bytes)
+        assert (await client.answer("POST")).header(b"connection") == b"close"
+        counters = client.context.counters
+        names = ("head_limits", "target_limits", "body_limits")
+        assert {name: getattr(counters, name) for name in names} == {name: int(name == counter) for name in names}
+        assert counters.protocol_errors == 1
+        (record,) = client.take_errors()
+        assert "127.0.0.1" in record.getMessage()
+        assert limit in record.getMessage()
+
+    play_steps(Reading(), case, settings=sizes)
 
 
 def test_a_number_of_requests_is_told(play: Play) -> None:

@@ -21,49 +21,11 @@ hypothesis = pytest.importorskip("hypothesis")
 from hypothesis import HealthCheck, given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
+from .random_bytes import pieces  # noqa: E402
+
 Judge = Callable[..., Any]
 
-REQUESTS = [
-    b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
-    b"HEAD /path?query HTTP/1.1\r\nHost: a\r\n\r\n",
-    b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello",
-    b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n2\r\nde\r\n0\r\nX-T: 1\r\n\r\n",
-    b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\nabc",
-    b"GET / HTTP/1.0\r\n\r\n",
-    b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
-    b"GET http://a/ HTTP/1.1\r\nHost: b\r\nConnection: close\r\n\r\n",
-    b"OPTIONS * HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
-]
-
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-BYTES = st.one_of(st.sampled_from(b"\r\n\t \x00:;,/?#%0159afGHP\xff"), st.integers(0, 255))
-
-
-@st.composite
-def streams(draw: Any) -> bytes:
-    """Requests behind one another, some of them damaged."""
-    data = bytearray(b"".join(draw(st.lists(st.sampled_from(REQUESTS), min_size=1, max_size=4))))
-    for _ in range(draw(st.integers(0, 3))):
-        at = draw(st.integers(0, len(data)))
-        kind = draw(st.sampled_from(["set", "insert", "delete", "cut", "repeat"]))
-        if kind == "set" and at < len(data):
-            data[at] = draw(BYTES)
-        elif kind == "insert":
-            data.insert(at, draw(BYTES))
-        elif kind == "delete":
-            del data[at : at + draw(st.integers(1, 10))]
-        elif kind == "cut":
-            del data[at:]
-        elif kind == "repeat":
-            data[at:at] = data[at : at + draw(st.integers(1, 40))]
-    return bytes(data)
-
-
-@st.composite
-def pieces(draw: Any) -> list[bytes]:
-    data = draw(st.one_of(streams(), st.binary(max_size=60)))
-    cuts = sorted(draw(st.lists(st.integers(0, len(data)), max_size=6)))
-    return [data[a:b] for a, b in zip([0, *cuts], [*cuts, len(data)], strict=True)]
 
 
 def check(written: bytes, methods: list[str], ended: bool, judge: Judge, incomplete: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import socket
 import sys
 from collections.abc import Callable
@@ -14,6 +15,12 @@ import pytest
 Play = Callable[..., None]
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+EXTENSIONS = {
+    "http.response.early_hint",
+    "http.response.pathsend",
+    "http.response.trailers",
+    "http.response.zerocopysend",
+}
 
 
 class Scopes:
@@ -24,7 +31,7 @@ class Scopes:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         assert type(scope) is dict
-        self.all.append({**scope, "asgi": dict(scope["asgi"]), "headers": list(scope["headers"])})
+        self.all.append(copy.deepcopy(scope))
         await send({"type": "http.response.start", "status": 204})
         await send({"type": "http.response.body"})
 
@@ -42,7 +49,7 @@ def test_the_scope_of_a_plain_request(play: Play) -> None:
         assert (host, type(port)) == ("127.0.0.1", int)
         assert scope == {
             "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.4"},
+            "asgi": {"version": "3.0", "spec_version": "2.5"},
             "http_version": "1.1",
             "scheme": "http",
             "method": "GET",
@@ -51,6 +58,7 @@ def test_the_scope_of_a_plain_request(play: Play) -> None:
             "raw_path": b"/",
             "query_string": b"",
             "headers": [(b"host", b"a")],
+            "extensions": {name: {} for name in EXTENSIONS},
         }
 
     play(app, case)
@@ -91,6 +99,7 @@ def test_requests_of_one_connection_share_nothing(play_steps: Play) -> None:
         await app(scope, receive, send)
         scope["headers"].clear()
         scope["asgi"].clear()
+        scope["extensions"]["http.response.pathsend"]["spoilt"] = True
         scope["state"]["count"] += 1
         scope["state"]["new"] = True
         scope["extra"] = True
@@ -105,7 +114,8 @@ def test_requests_of_one_connection_share_nothing(play_steps: Play) -> None:
         assert first["query_string"] == b"first"
         assert second["query_string"] == b""
         assert second["headers"] == [(b"host", b"a")]
-        assert second["asgi"] == {"version": "3.0", "spec_version": "2.4"}
+        assert second["asgi"] == {"version": "3.0", "spec_version": "2.5"}
+        assert second["extensions"]["http.response.pathsend"] == {}
         assert "extra" not in second
 
     play_steps(spoiling, case, state={"count": 0})
@@ -141,21 +151,29 @@ def test_inner_dicts_that_are_kept_are_not_shared(play_steps: Play) -> None:
     seen: list[Any] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        seen.append((dict(scope["asgi"]), dict(scope["state"])))
+        extensions = scope["extensions"]
+        seen.append((dict(scope["asgi"]), dict(scope["state"]), set(extensions), [*extensions.values()] == [{}] * 4))
         if scope["path"] == "/keep":
-            kept.extend((scope["asgi"], scope["state"]))
+            kept.extend((scope["asgi"], scope["state"], extensions))
+        elif scope["path"] == "/keep/inner":
+            kept.append(extensions["http.response.trailers"])
         elif scope["path"] == "/spoil":
             scope["asgi"]["version"] = scope["state"]["a"] = None
+            extensions["http.response.pathsend"]["a"] = 1
+        elif scope["path"] == "/replace":
+            extensions["http.response.pathsend"] = {}
+            extensions.update({"tls": extensions.pop("http.response.trailers")})
         await send({"type": "http.response.start", "status": 204})
         await send({"type": "http.response.body"})
 
     async def case(client: Any) -> None:
-        for path in (b"/", b"/", b"/keep", b"/", b"/spoil", b"/", b"/keep", b"/"):
+        paths = (b"/", b"/", b"/keep", b"/", b"/spoil", b"/", b"/keep", b"/", b"/keep/inner", b"/", b"/replace", b"/")
+        for path in paths:
             await client.send(b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % path, more=True)
             await client.answer()
             for inner in kept:
                 inner["mine"] = True
-        assert seen == [({"version": "3.0", "spec_version": "2.4"}, {"a": 1})] * 8
+        assert seen == [({"version": "3.0", "spec_version": "2.5"}, {"a": 1}, EXTENSIONS, True)] * len(paths)
 
     play_steps(app, case, state={"a": 1})
 
@@ -292,6 +310,48 @@ def test_a_real_unix_socket(play_socket: Play, tmp_path: Path) -> None:
         assert app.all[0]["server"] == (path, None)
 
     play_socket(app, case)
+
+
+FORWARDED = b"GET / HTTP/1.1\r\nHost: a\r\n%s: x\r\n\r\n"
+
+
+@pytest.mark.parametrize("name", [b"Forwarded", b"X-Forwarded-For", b"x-forwarded-something-else"])
+def test_a_trusted_peer_speaks_for_others(name: bytes, play_steps: Play) -> None:
+    app = Scopes()
+    asked: list[Any] = []
+
+    def forward(scope: Any) -> None:
+        scope["client"] = ("other", 0)
+        scope["scheme"] = "https"
+
+    def forwarded(client: Any, server: Any) -> Any:
+        asked.append((client, server))
+        return forward
+
+    async def case(client: Any) -> None:
+        for request in [GET, FORWARDED % name, GET, FORWARDED % b"Forwarding", FORWARDED % b"X-Forward-For"]:
+            await client.send(request)
+            await client.answer()
+        # Only where there is such a field, and only once for each connection who may speak.
+        (peer,) = asked
+        assert [scope["client"] for scope in app.all] == [peer[0], ("other", 0), peer[0], peer[0], peer[0]]
+        assert [scope["scheme"] for scope in app.all] == ["http", "https", "http", "http", "http"]
+        assert peer[1] == app.all[0]["server"]
+        names = [record.args[0].partition(":")[0] for record in client.accesses]
+        assert names == [peer[0][0], "other", peer[0][0], peer[0][0], peer[0][0]]
+
+    play_steps(app, case, forwarded=forwarded, access_log=True)
+
+
+def test_a_peer_that_is_not_trusted_speaks_for_itself(play_steps: Play) -> None:
+    app = Scopes()
+
+    async def case(client: Any) -> None:
+        await client.send(FORWARDED % b"Forwarded")
+        await client.answer()
+        assert app.all[0]["client"][0] == "127.0.0.1"
+
+    play_steps(app, case, forwarded=lambda client, server: None)
 
 
 def test_the_scheme_is_that_of_the_transport(play_fake: Play) -> None:

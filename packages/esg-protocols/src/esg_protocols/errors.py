@@ -15,7 +15,8 @@ class RemoteProtocolError(ProtocolError):
     """The other side sent something that is not acceptable.
 
     Attributes:
-        status: the HTTP status that answers it (RFC 9110 section 15).
+        status: the HTTP status that answers it (RFC 9110 section 15); on a WebSocket the close code (RFC 6455
+            section 7.4).
     """
 
     def __init__(self, reason: str, status: int) -> None:

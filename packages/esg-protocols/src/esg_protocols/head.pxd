@@ -9,5 +9,8 @@ cdef enum:
     HTTP_VERSION = 4
     HEADERS = 5
     AUTHORITY = 7
+    UPGRADE = 8
+    CONTENT_LENGTH = 9
+    CHUNKED = 10
     KEEP_ALIVE = 11
     EXPECT_CONTINUE = 12

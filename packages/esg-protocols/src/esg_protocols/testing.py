@@ -96,6 +96,12 @@ class FakeTransport(asyncio.Transport):
         self.aborted = not self.closed
         self.lose()
 
+    def set_protocol(self, protocol: Any) -> None:
+        self.protocol = protocol
+
+    def get_protocol(self) -> Any:
+        return self.protocol
+
     def is_closing(self) -> bool:
         return self.closed
 

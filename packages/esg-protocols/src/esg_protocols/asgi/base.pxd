@@ -8,19 +8,26 @@ cdef class StreamProtocol:
     cdef readonly object transport
     cdef object transport_write
     cdef object transport_writelines
+    # What the transport reads it copies, unless we have a buffer for it
+    cdef bint copies_reads
     # When the connection has waited long enough, on the clock's time; 0 is never
     cdef public double deadline
     # What was left of it when reading was paused: our own slowness is not held against the client
     cdef double held
     # When the client must have taken more of what is written; 0 is never
     cdef double write_deadline
-    cdef Py_ssize_t unwritten
+    cdef long long unwritten
+    # Bytes of the body that the system takes from a file, beside what the transport holds
+    cdef long long outside
     # Flow control: ours towards the client, the client's towards us
     cdef bint reading_paused
     cdef bint writing_paused
     cdef list drain_waiters
     # The last bytes are written; what still comes in is thrown away
     cdef bint lingering
+    # The client has not said that it is at the end, and a close would reset the connection
+    cdef bint may_be_sending
+    cdef long long thrown_away
     cdef bint lost
     # Lost before we ended it, so that what was written may not have arrived
     cdef bint broken
@@ -31,8 +38,13 @@ cdef class StreamProtocol:
     cdef int set_deadline(self, double seconds) except -1
     cdef int clear_deadline(self) noexcept
     cdef int extend_deadline(self, double seconds, Py_ssize_t size) noexcept
-    cdef double extended(self, double deadline, double seconds, Py_ssize_t size) noexcept
+    cdef double extended(self, double deadline, double seconds, long long size) noexcept
     cdef int watch_writing(self) except -1
     cdef int check_writing(self) except -1
     cdef int finish(self, bint client_may_be_sending) except -1
+    cdef int throw_away(self, Py_ssize_t size) except -1
+    cdef int check_goodbye(self) except -1
+    cdef bint is_secure(self) except -1
+    cdef long long to_be_written(self) except -1
+    cdef object wait_for_drain(self)
     cdef int wake_drains(self) except -1

@@ -4,8 +4,17 @@
 import socket
 import struct
 
+try:
+    import fcntl
+    import termios
+except ImportError:  # not a POSIX system
+    fcntl = None
+
 # How long a client that is still sending may take to notice that it was answered and the connection is over.
 cdef double LINGER_SECONDS = 2.0
+# How much of it is read and thrown away in that time; then the socket waits. It costs about as much as one request of a
+# size that is seldom refused, and a client that sends first and reads then has its answer.
+cdef long long MOST_THROWN_AWAY = 16 << 20
 # struct linger: closing waits for nothing, so that TCP resets the connection.
 cdef bytes NO_LINGER = struct.pack("ii", 1, 0)
 cdef object UNIX = getattr(socket, "AF_UNIX", None)
@@ -18,8 +27,11 @@ cdef class StreamProtocol:
     def connection_made(self, transport):
         self.transport = transport
         self.transport_write = transport.write
+        self.copies_reads = type(transport).__module__ == "uvloop.loop" and transport.get_extra_info("sslcontext") is None
         # asyncio's writelines pauses nobody in CPython 3.12.0 to 3.12.8 and 3.13.0 to 3.13.1 (CVE-2024-12254).
-        if not type(transport).__module__.startswith("asyncio."):
+        if type(transport).__module__.startswith("asyncio."):
+            set_no_delay(transport)
+        else:
             self.transport_writelines = transport.writelines
         self.context.connections.add(self)
         self.context.counters.connections += 1
@@ -38,6 +50,8 @@ cdef class StreamProtocol:
         """Called once a second by the clock."""
         if self.write_deadline:
             self.check_writing()
+        if self.lingering:
+            self.check_goodbye()
         if self.deadline and self.deadline <= self.context.now:
             self.deadline = 0
             self.on_deadline()
@@ -88,12 +102,12 @@ cdef class StreamProtocol:
     cdef int watch_writing(self) except -1:
         """See to it, tick by tick, that the client takes what is written."""
         if self.context.write_seconds and self.transport is not None:
-            self.unwritten = self.transport.get_write_buffer_size()
+            self.unwritten = self.to_be_written()
             self.write_deadline = self.context.now + self.context.write_seconds + 1 if self.unwritten else 0
         return 0
 
     cdef int check_writing(self) except -1:
-        cdef Py_ssize_t unwritten = self.transport.get_write_buffer_size()
+        cdef long long unwritten = self.to_be_written()
         if unwritten < self.unwritten:
             self.write_deadline = self.extended(
                 self.write_deadline, self.context.write_seconds, self.unwritten - unwritten
@@ -106,8 +120,24 @@ cdef class StreamProtocol:
             self.on_write_deadline()
         return 0
 
+    cdef long long to_be_written(self) except -1:
+        cdef long long size = <long long> self.transport.get_write_buffer_size() + self.outside
+        if self.is_secure():
+            # The socket below TLS has a buffer of its own, of which nobody tells: it drains into the system's.
+            size += unsent(self.transport)
+        return size
+
+    cdef bint is_secure(self) except -1:
+        return self.transport.get_extra_info("sslcontext") is not None
+
     def on_write_deadline(self):
         self.abort()
+
+    cdef object wait_for_drain(self):
+        future = self.context.loop.create_future()
+        waiters = self.drain_waiters or []
+        self.drain_waiters = [waiter for waiter in waiters if not waiter.done()] + [future]  # without the cancelled ones
+        return future
 
     cdef int wake_drains(self) except -1:
         cdef list waiters = self.drain_waiters
@@ -156,7 +186,7 @@ cdef class StreamProtocol:
             self.deadline = self.extended(self.deadline, seconds, size)
         return 0
 
-    cdef double extended(self, double deadline, double seconds, Py_ssize_t size) noexcept:
+    cdef double extended(self, double deadline, double seconds, long long size) noexcept:
         """As a bucket of time that bytes fill and that holds ``seconds``: a rate without a count of the seconds gone."""
         cdef double most = self.context.now + seconds + 1
         if self.context.minimum_rate:
@@ -172,11 +202,57 @@ cdef class StreamProtocol:
         if self.transport is None or self.lingering:
             return 0
         self.lingering = True
+        self.may_be_sending = client_may_be_sending
         self.watch_writing()
-        if client_may_be_sending and self.transport.can_write_eof():
-            self.set_deadline(LINGER_SECONDS)
-            self.resume_reading()
+        if not client_may_be_sending:
+            self.transport.close()
+            return 0
+        self.set_deadline(LINGER_SECONDS)
+        self.resume_reading()
+        if self.transport.can_write_eof():
             self.transport.write_eof()
-        else:
+        elif not (self.is_secure() and ends_at_data(self.transport)):
             self.transport.close()
         return 0
+
+    cdef int check_goodbye(self) except -1:
+        """Do not wait for the client's answer to the goodbye of TLS once it has all that is before (RFC 8446 section 6.1).
+
+        One that may still be sending would be reset, and has until the deadline.
+        """
+        if self.may_be_sending or self.transport is None or not self.transport.is_closing():
+            return 0
+        if self.is_secure() and not self.to_be_written():
+            self.transport.abort()
+        return 0
+
+    cdef int throw_away(self, Py_ssize_t size) except -1:
+        """What comes behind the last bytes is of no use to anybody."""
+        self.thrown_away += size
+        if self.thrown_away > MOST_THROWN_AWAY and self.transport is not None:
+            self.transport.pause_reading()  # the deadline stays
+        return 0
+
+
+cdef int set_no_delay(transport) except -1:
+    """Let nothing wait for more to come (Nagle): asyncio sees to it only on sockets that were made with IPPROTO_TCP."""
+    cdef object sock = transport.get_extra_info("socket")
+    if sock is not None and sock.family != UNIX:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return 0
+
+
+cdef bint ends_at_data(transport) except -1:
+    """Whether a TLS transport that was closed resets the connection when more data comes: then the client closes."""
+    return not type(transport).__module__.startswith("aiofastnet.")
+
+
+cdef long long unsent(transport) except -1:
+    """Bytes that the system has taken and the client has not; 1 where the system does not say."""
+    cdef object sock = transport.get_extra_info("socket")
+    if fcntl is None or sock is None:
+        return 1
+    try:
+        return <long long> struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)))[0]
+    except OSError:
+        return 1

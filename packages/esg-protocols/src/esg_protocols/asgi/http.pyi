@@ -1,12 +1,16 @@
 """HTTP on an asyncio transport: the protocol reads and writes, an exchange is one request and its response."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
-from typing_extensions import disjoint_base
+from typing_extensions import Buffer, disjoint_base
 
+from esg_protocols.asgi.app_run import AppSide
+from esg_protocols.asgi.awaitables import Done, Waiting
 from esg_protocols.asgi.base import StreamProtocol
 from esg_protocols.asgi.context import ServerContext
+from esg_protocols.proxy_header import ProxyHeader
 
 @disjoint_base
 class HTTPProtocol(StreamProtocol):
@@ -15,7 +19,7 @@ class HTTPProtocol(StreamProtocol):
     It is what ``loop.create_server`` wants a factory of. Requests run one at a time and in order, each in a task
     and a context of its own (see :class:`ServerContext`).
 
-    To the app it keeps the ASGI HTTP specification 2.4: ``receive`` returns ``http.disconnect`` once the client has
+    To the app it keeps the ASGI HTTP specification 2.5: ``receive`` returns ``http.disconnect`` once the client has
     left, has closed its side or has its whole response; ``send`` raises :class:`ClientDisconnected`, which is an
     ``OSError``, once the client has left, and :class:`LocalProtocolError` for a message of a wrong type or order, or
     one that must not go on the wire. ``send`` waits while the client does not read, and the client has to wait
@@ -26,11 +30,13 @@ class HTTPProtocol(StreamProtocol):
 
     Args:
         context: what the server lends its connections.
+        proxy_header: what a proxy has said of this connection before HTTP began on it. The client that it names is that
+            of all requests.
     """
 
-    def __init__(self, context: ServerContext) -> None: ...
+    def __init__(self, context: ServerContext, proxy_header: ProxyHeader | None = None) -> None: ...
     def connection_made(self, transport: asyncio.Transport) -> None:
-        """The transport is there. It is closed again if the context says ``closing``."""
+        """The transport is there. If the context says ``closing``, one request is answered, if it comes soon."""
 
     def connection_lost(self, error: Exception | None) -> None:
         """The transport is gone: an app in the middle of its response learns that its client is."""
@@ -41,6 +47,16 @@ class HTTPProtocol(StreamProtocol):
         A request that cannot be read is answered with the status of its error (400, 414, 417, 431, 501 or 505), and
         the connection ends (RFC 9112 section 9.6).
         """
+
+    @property
+    def get_buffer(self) -> Callable[[int], Buffer]:
+        """As in :class:`asyncio.BufferedProtocol`; over uvloop alone, from a large body to a request without one."""
+
+    def next_buffer(self, size_hint: int) -> Buffer:
+        """What the next bytes are to be read into then."""
+
+    def buffer_updated(self, size: int) -> None:
+        """Take in what was read there."""
 
     def eof_received(self) -> bool | None:
         """The client closed its side.
@@ -68,16 +84,22 @@ class HTTPProtocol(StreamProtocol):
         """
 
     def shutdown(self) -> None:
-        """End the connection: now if it is idle, otherwise behind the response in work. Harmless when it is over."""
+        """End the connection: now if it is idle, otherwise behind the response in work, or the first if it comes soon.
+
+        Harmless when it is over.
+        """
 
     def go_on(self) -> None:
         """Go on with requests that were read already. The loop calls it."""
+
+    def flush(self) -> None:
+        """Write what was held back. The loop calls it."""
 
     def run_later(self) -> None:
         """Start the request that was read with the last one. The loop calls it."""
 
 @disjoint_base
-class Exchange:
+class Exchange(AppSide):
     """One request and its response. Applications get its ``receive`` and ``send``."""
 
     def receive(self) -> Receive:
@@ -86,56 +108,30 @@ class Exchange:
         The first one that has to wait says ``100 Continue`` to a client that waits for it.
         """
     def send(self, message: Any) -> Done | Waiting:
-        """Send ``http.response.start`` or ``http.response.body``. The message is taken at once, not when it is awaited.
+        """Send ``http.response.start``, ``http.response.body``, or a message of an extension that the scope offers.
 
-        What is returned waits while the client does not read, and now and then lets the loop have a turn.
+        The message is taken at once, not when it is awaited. What is returned waits while the client does not read, and
+        now and then lets the loop have a turn. A file that does not go out at once goes on when it is awaited.
 
         Raises:
             LocalProtocolError: a message of a wrong type, order or content.
+            OSError: a file that cannot be opened.
             ClientDisconnected: the client has gone (ASGI HTTP specification 2.4).
         """
-
-class Done:
-    """The awaitable of a ``send`` that need not wait."""
-
-    def __await__(self) -> Done: ...
-    def __iter__(self) -> Done: ...
-    def __next__(self) -> Any: ...
-    def send(self, value: Any) -> Any: ...
-    def throw(self, kind: Any, value: Any = None, traceback: Any = None) -> Any: ...
-    def close(self) -> None: ...
-
-@disjoint_base
-class Waiting:
-    """An awaitable that looks whether it must wait when it is first stepped, and again whenever it is woken."""
-
-    def __await__(self) -> Waiting: ...
-    def __iter__(self) -> Waiting: ...
-    def __next__(self) -> Any: ...
-    def send(self, value: Any) -> Any: ...
-    def throw(self, kind: Any, value: Any = None, traceback: Any = None) -> Any: ...
-    def close(self) -> None: ...
 
 @disjoint_base
 class Receive(Waiting):
     """Waits for a message."""
 
 @disjoint_base
-class Drain(Waiting):
-    """Waits for the client to read."""
+class FileBody(Waiting):
+    """Sends a file."""
 
-@disjoint_base
-class Turn(Waiting):
-    """Lets others have their turn."""
+    def on_writable(self) -> None:
+        """The socket can take more. The loop calls it."""
 
-@disjoint_base
-class AppRun:
-    """The coroutine of an exchange's task."""
+def read_part(descriptor: int, size: int, offset: int) -> bytes:
+    """Read a part of a file, in a thread."""
 
-    def __await__(self) -> AppRun: ...
-    def __iter__(self) -> AppRun: ...
-    def __next__(self) -> Any: ...
-    def send(self, value: Any) -> Any: ...
-    def throw(self, kind: Any, value: Any = None, traceback: Any = None) -> Any: ...
-    def close(self) -> None: ...
-    def __getattr__(self, name: str, /) -> Any: ...
+def close_behind(descriptor: int, reading: asyncio.Future[bytes]) -> None:
+    """Close a file that a thread has done with."""

@@ -1,14 +1,5 @@
 """What an application's messages say. Part of http.pyx."""
 
-cdef inline bint is_word(kind, str word) noexcept:
-    """``kind == word`` for ASCII words, which are not the same object in every module: no hash, no general comparison."""
-    if type(kind) is not str or PyUnicode_GET_LENGTH(kind) != PyUnicode_GET_LENGTH(word):
-        return False
-    return PyUnicode_IS_COMPACT_ASCII(kind) and not memcmp(
-        PyUnicode_DATA(kind), PyUnicode_DATA(word), PyUnicode_GET_LENGTH(word)
-    )
-
-
 # What an app's message says: borrowed from it, and NULL where it says nothing.
 cdef struct Fields:
     PyObject *kind
@@ -16,6 +7,7 @@ cdef struct Fields:
     PyObject *headers
     PyObject *body
     PyObject *more_body
+    PyObject *trailers
 
 
 cdef int read_fields(dict message, Fields *fields) except -1:
@@ -45,6 +37,8 @@ cdef inline bint put_field(Fields *fields, PyObject *key, PyObject *value) noexc
         fields.status = value
     elif key == <PyObject *> HEADERS_KEY:
         fields.headers = value
+    elif key == <PyObject *> TRAILERS_KEY:
+        fields.trailers = value
     else:
         return False
     return True

@@ -23,9 +23,12 @@ class HTTPConnection:
     Args:
         settings: the limits on a head; the defaults if there are none.
         server_line: a whole ``Server`` field line with its CRLF, for responses that have none of their own.
+        default_lines: more whole field lines, each with its CRLF, for all responses.
     """
 
-    def __new__(cls, settings: Settings | None = None, *, server_line: bytes = b"") -> Self: ...
+    def __new__(
+        cls, settings: Settings | None = None, *, server_line: bytes = b"", default_lines: bytes = b""
+    ) -> Self: ...
     @property
     def reading(self) -> Reading:
         """Where the request is."""
@@ -37,6 +40,14 @@ class HTTPConnection:
     @property
     def request(self) -> RequestHead | None:
         """The head of the request in work; None between exchanges."""
+
+    @property
+    def carries_body(self) -> bool:
+        """Whether the body of the response goes on the wire; not for HEAD, with 204 and with 304."""
+
+    @property
+    def trailing_data(self) -> bytes:
+        """What was read behind the request in work: for the protocol that takes over after a 101."""
 
     @property
     def must_close(self) -> bool:
@@ -89,6 +100,7 @@ class HTTPConnection:
         headers: Iterable[Iterable[bytes]] = (),
         *,
         date: bytes = b"",
+        trailers: bool = False,
     ) -> bytes:
         """Begin the response. Its head is held back, so as to leave with the first bytes of its body.
 
@@ -100,9 +112,10 @@ class HTTPConnection:
             headers: names and values, in pairs. ``Content-Length`` and ``Connection: close`` are obeyed;
                 ``Transfer-Encoding: chunked`` and ``Connection: keep-alive`` are not needed and dropped.
             date: a whole ``Date`` field line with its CRLF, for responses that have none of their own.
+            trailers: whether :meth:`send_trailers` ends the response, and not its body.
 
         Returns:
-            The bytes to write, which are none: see :meth:`flush_head`.
+            The bytes to write, which are none: see :meth:`flush`.
 
         Raises:
             LocalProtocolError: no response is due, or the head must not go on the wire: a status that is none, a
@@ -127,8 +140,58 @@ class HTTPConnection:
                 closed without another byte of it.
         """
 
-    def flush_head(self) -> bytes:
-        """The head if it is held back, to be written before there is a body; otherwise nothing."""
+    def begin_file(self, size: int, more_body: bool = False) -> bytes:
+        """Go on with a body part whose bytes leave by another way, as by :func:`os.sendfile`.
+
+        Write what is returned, then ``size`` bytes of the part itself unless :attr:`carries_body` is false, then what
+        :meth:`end_file` returns. Nothing else may be sent meanwhile.
+
+        Args:
+            size: of the part, in bytes.
+            more_body: whether other parts follow; otherwise this one ends the body.
+
+        Returns:
+            The bytes to write first.
+
+        Raises:
+            LocalProtocolError: as for :meth:`send_body`.
+        """
+
+    def end_file(self) -> bytes:
+        """The bytes to write behind those of the part."""
+
+    def send_trailers(self, headers: Iterable[Iterable[bytes]] = (), more_trailers: bool = False) -> bytes:
+        """End the response with fields that were not known before its body (RFC 9110 section 6.5).
+
+        They go on the wire only in chunks, and only to a client that said ``TE: trailers``.
+
+        Args:
+            headers: names and values, in pairs. What must be known before the body may not be among them.
+            more_trailers: whether others follow; they leave together.
+
+        Returns:
+            The bytes to write.
+
+        Raises:
+            LocalProtocolError: none are due, as ``trailers`` was not said or the body is not whole; or a field must
+                not go on the wire: then nothing has changed.
+        """
+
+    def send_early_hint(self, links: Iterable[bytes]) -> bytes:
+        """``103 Early Hints`` (RFC 8297) with ``Link`` fields, before the head of the response leaves.
+
+        Args:
+            links: values of ``Link`` fields (RFC 8288).
+
+        Returns:
+            The bytes to write; none to HTTP/1.0, which knows no such response, and none once the head has left.
+
+        Raises:
+            LocalProtocolError: no response is due, or a link must not go on the wire.
+        """
+
+    def flush(self) -> bytes:
+        """The head while it is held back, to be written before there is a body; otherwise nothing."""
 
     def send_continue(self) -> bytes:
         """``100 Continue`` if the client waits for it and nothing else has been said; otherwise nothing.

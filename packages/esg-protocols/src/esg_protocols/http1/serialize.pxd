@@ -22,15 +22,19 @@ cdef struct Response:
     int status
     int framing
     int64_t remaining    # body bytes that Content-Length still promises
+    int64_t sent         # body bytes, without their framing
     bint close           # the connection ends with this response
+    bint trailers        # trailer fields end it, not its body
 
 
 cdef int append(Buffer *out, const char *data, size_t size) except -1
 cdef int append_bytes(Buffer *out, bytes data) except -1
 cdef int append_chunk_size(Buffer *out, size_t size) except -1
 cdef int append_head(
-    Buffer *out, Response *response, object status, object headers, bytes server, bytes date, bint answers_head,
-    bint version_1_1,
+    Buffer *out, Response *response, object status, object headers, bytes server, bytes date, bytes defaults,
+    bint answers_head, bint version_1_1,
 ) except -1
+cdef int append_trailers(Buffer *out, object headers, bint keep) except -1
+cdef int append_link(Buffer *out, object link) except -1
 cdef bytes take(Buffer *out)
 cdef bytes status_line(int status)

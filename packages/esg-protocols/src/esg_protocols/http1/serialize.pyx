@@ -6,6 +6,8 @@ from libc.stdint cimport int64_t, uint8_t
 from libc.stdlib cimport realloc
 from libc.string cimport memcpy
 
+from esg_protocols.fields cimport fill_field_tables, is_good_value
+
 from collections.abc import Iterable
 from http import HTTPStatus
 
@@ -18,7 +20,7 @@ cdef int reserve(Buffer *out, size_t more) except -1:
     cdef size_t room = out.size + more
     cdef char *data
     if room > out.room:
-        room = max(2 * out.room, max(room, 1024))
+        room = max(2 * out.room, max(room, 512))
         data = <char *> realloc(out.data, room)
         if data == NULL:
             raise MemoryError
@@ -75,10 +77,8 @@ cdef uint8_t lower[256]
 
 cdef int fill_tables() except -1:
     cdef int i
+    fill_field_tables(is_token, is_value)
     for i in range(256):
-        # RFC 9110 sections 5.6.2 and 5.5; of the controls only the tab may stand in a value.
-        is_token[i] = i < 128 and chr(i).isalnum() or i in b"!#$%&'*+-.^_`|~"
-        is_value[i] = i >= 32 and i != 127 or i == 9
         lower[i] = i + 32 if c"A" <= i <= c"Z" else i
     for status in HTTPStatus:
         status_lines[status.value] = f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()
@@ -97,6 +97,15 @@ cdef bytes status_line(int status):
 
 # -- Heads -----------------------------------------------------------------------------------------------------------
 
+# What must be known before the body (RFC 9110 section 6.5.1): how the message is framed, routed, read and kept, and who
+# is at either end.
+cdef frozenset NOT_IN_TRAILERS = frozenset((
+    b"age", b"authorization", b"cache-control", b"connection", b"content-encoding", b"content-length", b"content-range",
+    b"content-type", b"date", b"expires", b"host", b"keep-alive", b"location", b"proxy-authenticate",
+    b"proxy-authorization", b"proxy-connection", b"retry-after", b"set-cookie", b"te", b"trailer", b"transfer-encoding",
+    b"upgrade", b"vary", b"www-authenticate",
+))
+
 # The fields that the server has a say in.
 cdef struct Seen:
     bint content_length
@@ -105,8 +114,8 @@ cdef struct Seen:
 
 
 cdef int append_head(
-    Buffer *out, Response *response, object status, object headers, bytes server, bytes date, bint answers_head,
-    bint version_1_1,
+    Buffer *out, Response *response, object status, object headers, bytes server, bytes date, bytes defaults,
+    bint answers_head, bint version_1_1,
 ) except -1:
     """Append a whole response head and settle the framing (RFC 9112 section 6).
 
@@ -119,7 +128,7 @@ cdef int append_head(
         append_bytes(out, status_line(code))
         append_fields(out, response, headers, &seen, code == 204)
         append_framing(out, response, &seen, code, answers_head, version_1_1)
-        append_defaults(out, response, &seen, server, date, version_1_1)
+        append_defaults(out, response, &seen, server, date, defaults, version_1_1)
         response.status = code
     except BaseException:
         out.size = start
@@ -166,12 +175,13 @@ cdef int append_field(
     cdef uint8_t good = name_size > 0
     for i in range(name_size):
         good &= is_token[n[i]]
-    for i in range(value_size):
-        good &= is_value[v[i]]
-    if not good:
+    if not (good and is_good_value(v, value_size, is_value)):
         raise LocalProtocolError(f"a header with a character that may not go on the wire: {name!r}: {value!r}")
+    if seen == NULL:
+        if name.lower() in NOT_IN_TRAILERS:
+            raise LocalProtocolError(f"{name!r} must not be a trailer")
     # Only these lengths can be one of the names below.
-    if name_size == 14 and is_name(n, b"content-length", 14):
+    elif name_size == 14 and is_name(n, b"content-length", 14):
         take_content_length(response, value, seen)
         if drop_length:
             return 0
@@ -193,6 +203,25 @@ cdef int append_field(
     put(out, <const char *> v, value_size)
     put(out, b"\r\n", 2)
     return 0
+
+
+cdef int append_trailers(Buffer *out, object headers, bint keep) except -1:
+    """Append trailer fields, or only check them. On an error the buffer is as it was."""
+    cdef size_t start = out.size
+    try:
+        append_fields(out, NULL, headers, NULL, False)
+    except BaseException:
+        out.size = start
+        raise
+    if not keep:
+        out.size = start
+    return 0
+
+
+cdef int append_link(Buffer *out, object link) except -1:
+    if type(link) is not bytes:
+        raise LocalProtocolError(f"a link must be bytes, not {link!r}")
+    return append_field(out, NULL, b"link", link, NULL, False)
 
 
 cdef inline bint is_name(const uint8_t *at, const char *name, size_t size) noexcept:
@@ -248,10 +277,10 @@ cdef int append_framing(
 
 
 cdef int append_defaults(
-    Buffer *out, Response *response, Seen *seen, bytes server, bytes date, bint version_1_1
+    Buffer *out, Response *response, Seen *seen, bytes server, bytes date, bytes defaults, bint version_1_1
 ) except -1:
-    if not seen.server:
-        append_bytes(out, server)
+    # ``server`` holds the defaults too.
+    append_bytes(out, defaults if seen.server else server)
     if not seen.date:
         append_bytes(out, date)
     if response.close:

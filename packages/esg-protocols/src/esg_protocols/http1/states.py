@@ -37,8 +37,10 @@ class Writing(IntEnum):
     IDLE = 0  # there is no request to answer
     HEAD = 1  # a request waits for its response
     BODY = 2  # the head has been given, body bytes or the end come next
-    DONE = 3  # the response is whole
-    CLOSED = 4  # nothing more may be written
+    FILE = 3  # body bytes leave by another way, as from a file
+    TRAILERS = 4  # the body is whole, trailer fields come next
+    DONE = 5  # the response is whole
+    CLOSED = 6  # nothing more may be written
 
 
 class WriteEvent(IntEnum):
@@ -48,10 +50,14 @@ class WriteEvent(IntEnum):
     INFORMATIONAL = 1
     RESPONSE = 2
     DATA = 3
-    END = 4
-    REFUSAL = 5  # a whole response from the server itself, the last one on the connection
-    CLOSE = 6
-    NEXT = 7
+    FILE = 4  # what comes before body bytes from elsewhere
+    FILE_END = 5
+    BODY_END = 6  # the end of a body that trailers follow
+    TRAILERS = 7
+    END = 8
+    REFUSAL = 9  # a whole response from the server itself, the last one on the connection
+    CLOSE = 10
+    NEXT = 11
 
 
 READING: dict[tuple[Reading, ReadEvent], Reading] = {
@@ -71,8 +77,14 @@ WRITING: dict[tuple[Writing, WriteEvent], Writing] = {
     (Writing.IDLE, WriteEvent.REQUEST): Writing.HEAD,
     (Writing.HEAD, WriteEvent.INFORMATIONAL): Writing.HEAD,
     (Writing.HEAD, WriteEvent.RESPONSE): Writing.BODY,
+    # A head that has been given may still be held back: what is informational goes before it.
+    (Writing.BODY, WriteEvent.INFORMATIONAL): Writing.BODY,
     (Writing.BODY, WriteEvent.DATA): Writing.BODY,
+    (Writing.BODY, WriteEvent.FILE): Writing.FILE,
+    (Writing.BODY, WriteEvent.BODY_END): Writing.TRAILERS,
     (Writing.BODY, WriteEvent.END): Writing.DONE,
+    (Writing.FILE, WriteEvent.FILE_END): Writing.BODY,
+    (Writing.TRAILERS, WriteEvent.TRAILERS): Writing.DONE,
     (Writing.DONE, WriteEvent.NEXT): Writing.IDLE,
     # A request that cannot be read is refused without an exchange, one that cannot be answered within it.
     (Writing.IDLE, WriteEvent.REFUSAL): Writing.CLOSED,
@@ -80,5 +92,7 @@ WRITING: dict[tuple[Writing, WriteEvent], Writing] = {
     (Writing.IDLE, WriteEvent.CLOSE): Writing.CLOSED,
     (Writing.HEAD, WriteEvent.CLOSE): Writing.CLOSED,
     (Writing.BODY, WriteEvent.CLOSE): Writing.CLOSED,
+    (Writing.FILE, WriteEvent.CLOSE): Writing.CLOSED,
+    (Writing.TRAILERS, WriteEvent.CLOSE): Writing.CLOSED,
     (Writing.DONE, WriteEvent.CLOSE): Writing.CLOSED,
 }
