@@ -26,6 +26,11 @@ async def app(scope, receive, send):
 """
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    if sys.version_info < (3, 11):  # asyncio's own TLS takes a transport that its peer has closed for one forgotten
+        config.addinivalue_line("filterwarnings", "ignore:unclosed transport <asyncio.sslproto:ResourceWarning")
+
+
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("ESG_")]:

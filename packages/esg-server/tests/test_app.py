@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from esg import interfaces
 from esg.app import import_target, make_app, own_traceback
 from esg.config import StartupError
 
@@ -34,6 +35,28 @@ class ASGI2:
 
 def wsgi(environ: Any, start_response: Any) -> list[bytes]:
     return []
+
+
+async def async_wsgi(environ: Any, start_response: Any) -> list[bytes]:
+    return []
+
+
+class AsyncASGI2:
+    async def __call__(self, scope: Any) -> Any:
+        """What no server of any kind calls."""
+
+
+class WSGI:
+    def __init__(self, environ: Any, start_response: Any) -> None:
+        """What PEP 3333 calls an application that is a class."""
+
+    def __iter__(self) -> Any:
+        yield b""
+
+
+class MethodOfWSGI:
+    def __call__(self, environ: Any, start_response: Any) -> list[bytes]:
+        return []
 
 
 async def async_factory() -> Any:
@@ -71,6 +94,8 @@ class TestImport:
                 "example.py:app",
                 "Cannot import 'example.py:app': write a module, not a file, as in example:app",
             ),
+            ("./a/b.py:app", "Cannot import './a/b.py:app': write a module, not a file, as in a.b:app"),
+            ("a/b.py:app", "Cannot import 'a/b.py:app': write a module, not a file, as in a.b:app"),
             ("./a/b.py", "'./a/b.py' names no application: write it as module:attribute, as in a.b:app"),
             ("exmaple:app", "there is no module 'exmaple' in {folder}; did you mean 'example:app'?"),
             ("zzz:app", "Cannot import 'zzz:app': there is no module 'zzz' in {folder}"),
@@ -120,6 +145,30 @@ class TestMakeApp:
         assert make_app(app) is app
         assert not caplog.records
 
+    @pytest.mark.parametrize("app", [ASGI2, lambda scope: ASGI2(scope)])
+    def test_asgi2(self, app: Any) -> None:
+        assert isinstance(make_app(app), interfaces.ASGI2)
+
+    @pytest.mark.parametrize("app", [wsgi, WSGI, MethodOfWSGI(), functools.partial(wsgi)])
+    def test_wsgi(self, app: Any) -> None:
+        pytest.importorskip("a2wsgi")
+        assert isinstance(make_app(app), interfaces.WSGI)
+        assert isinstance(make_app(lambda: app, factory=True), interfaces.WSGI)
+
+    def test_wsgi_without_a2wsgi(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "a2wsgi", None)
+        with pytest.raises(StartupError) as caught:
+            make_app(wsgi, name="x:app")
+        expected = "'x:app' is a WSGI application, which needs a2wsgi; try pip install a2wsgi"
+        assert str(caught.value) == expected
+
+    def test_what_it_is_can_be_said(self) -> None:
+        # Nobody sees what these take.
+        assert isinstance(make_app(lambda *args: wsgi(*args), interface="asgi2"), interfaces.ASGI2)
+        assert make_app(wsgi, interface="asgi3") is wsgi
+        pytest.importorskip("a2wsgi")
+        assert isinstance(make_app(lambda *args: wsgi(*args), interface="wsgi"), interfaces.WSGI)
+
     @pytest.mark.parametrize("factory", [lambda: asgi3, Instance, functools.partial(lambda app: app, asgi3)])
     def test_factory(self, factory: Any, caplog: pytest.LogCaptureFixture) -> None:
         assert callable(make_app(factory, factory=True))
@@ -138,13 +187,13 @@ class TestMakeApp:
     @pytest.mark.parametrize(
         ("app", "message"),
         [
-            (wsgi, "'x:app' looks like a WSGI application; wrap it"),
-            (ASGI2, "'x:app' looks like an ASGI 2 application; wrap it"),
             ({}, "'x:app' is no application: 'dict' objects cannot be called"),
             (lambda a, b, c, d: None, "'x:app' is no application: it cannot be called with scope, receive"),
+            (async_wsgi, "'x:app' is no application: it cannot be called with scope, receive"),
+            (AsyncASGI2(), "'x:app' is no application: it cannot be called with scope, receive"),
         ],
     )
-    def test_not_asgi3(self, app: Any, message: str) -> None:
+    def test_no_application(self, app: Any, message: str) -> None:
         with pytest.raises(StartupError) as caught:
             make_app(app, name="x:app")
         assert str(caught.value).startswith(message)
@@ -176,3 +225,9 @@ class TestMakeApp:
         assert cause is not None
         (frame,) = traceback.extract_tb(own_traceback(cause))
         assert frame.name == "create"
+
+
+def test_app_dir_that_is_not_there(project: Project) -> None:
+    (project(example="") / "sources").mkdir()
+    with pytest.raises(StartupError, match="^--app-dir: there is no directory 'source'; did you mean 'sources'"):
+        import_target("example:app", "source")

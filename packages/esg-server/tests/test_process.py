@@ -63,8 +63,19 @@ async def app(scope, receive, send):
     while True:
         time.sleep(1)
 
-server = esg.Server(esg.Config(app, port=0))
+server = esg.Server(esg.Config(app, port=0, lifespan="off"))
 server.run()
+"""
+
+BLOCKED_START = """
+import os, signal, time
+
+async def app(scope, receive, send):
+    handle = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, lambda *what: (handle(*what), os.write(1, b"asked\\n")))
+    os.write(1, b"entered\\n")  # a print may be where the signal comes in, and then there is no other
+    while True:
+        time.sleep(0.01)
 """
 
 
@@ -139,7 +150,13 @@ def test_stops_the_application(start: Start, number: int, status: int) -> None:
         (["example:app", "--lifespan", "on"], 3, "Application startup failed: AssertionError"),
         (["example:app", "--prot", "1"], 2, "--port"),
         (["example:app", "--port", "x"], 2, "Invalid value for '--port'"),
-        ([], 2, "Missing argument 'APP'"),
+        (["--config", "no.toml", "example:app"], 2, "--config: there is no file 'no.toml'"),
+        (
+            ["--ssl-certfile", "exmaple.py", "example:app"],
+            3,
+            "--ssl-certfile: there is no file 'exmaple.py'; did",
+        ),
+        ([], 2, "APP is missing, as in: esg example:app"),
     ],
 )
 def test_failures_end_with_one_clear_line(start: Start, arguments: list[str], status: int, line: str) -> None:
@@ -148,6 +165,16 @@ def test_failures_end_with_one_clear_line(start: Start, arguments: list[str], st
     problems = [text for text in err.splitlines() if text.startswith(("CRITICAL", "Error"))]
     assert len(problems) == 1
     assert line in problems[0]
+
+
+@pytest.mark.parametrize(
+    ("app", "status", "line"), [("example:app", 0, ""), ("exmaple:app", 3, "did you mean 'example:app'?")]
+)
+def test_check_serves_nothing(start: Start, app: str, status: int, line: str) -> None:
+    ended, out, err = start("--check", app).end()
+    assert ended == status
+    assert out.startswith(f'app = "{app}"')
+    assert line in err and "running on" not in err
 
 
 def test_port_in_use(start: Start) -> None:
@@ -202,7 +229,17 @@ def test_a_second_signal_forces(start: Start) -> None:
 
 def test_a_third_signal_ends_even_a_blocked_loop(start: Start) -> None:
     process = start("example.py", esg=False, example=BLOCKS)
-    for line in ("entered", "asked", "forced"):
+    with socket.create_connection(("127.0.0.1", process.port())) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")
+        for line in ("entered", "asked", "forced"):
+            process.wait_for(line, "stdout")
+            process.signal(signal.SIGINT)
+        assert process.end()[0] == -signal.SIGINT
+
+
+def test_a_second_signal_ends_a_start_that_is_blocked(start: Start) -> None:
+    process = start("example:app", example=BLOCKED_START)
+    for line in ("entered", "asked"):
         process.wait_for(line, "stdout")
         process.signal(signal.SIGINT)
     assert process.end()[0] == -signal.SIGINT

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from esg import Config, Server
 from esg.config import StartupError
-from esg.server import run
+from esg.start import run
 
 Get = Callable[..., Coroutine[Any, Any, bytes]]
 VARIABLE = contextvars.ContextVar("VARIABLE", default="unset")
@@ -195,6 +195,24 @@ def test_startup_and_shutdown_by_hand(get: Get) -> None:
     play(main())
 
 
+def test_a_stop_answers_whom_the_system_has_connected() -> None:
+    """They wait in its queue, and closing the listener would reset them."""
+
+    async def main() -> None:
+        server = Watched(App())
+        await server.startup()
+        clients = [socket.create_connection(server.addresses[0]) for _ in range(10)]  # no turn of the loop in between
+        for client in clients:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        await server.shutdown()
+        for client in clients:
+            client.settimeout(10)
+            assert client.recv(65536).startswith(b"HTTP/1.1 200")
+            client.close()
+
+    play(main())
+
+
 def test_sockets_of_the_caller(get: Get) -> None:
     async def main() -> None:
         with socket.socket() as sock:
@@ -352,14 +370,15 @@ def test_it_stops_after_so_many_requests(get: Get, lines: Lines) -> None:
 
 
 def test_jitter_is_added_to_the_number_of_requests(get: Get, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("random.randint", lambda low, high: high - low)
+    monkeypatch.setattr("random.uniform", lambda low, high: high)
 
     async def story() -> None:
         server = Watched(App(), limit_max_requests=1, limit_max_requests_jitter=2)
         task = await server.serving()
         for _ in range(3):
-            assert not task.done()
+            assert not server.should_exit
             await get(server.addresses[0])
+        assert server.should_exit
         await task
 
     play(story())
@@ -495,8 +514,8 @@ def test_failures_to_start_are_raised() -> None:
 
     with pytest.raises(StartupError, match="no module"):
         play(main("no_such_module:app"))
-    with pytest.raises(StartupError, match="WSGI"):
-        play(main(lambda environ, start_response: [], port=0))
+    with pytest.raises(StartupError, match="is no application"):
+        play(main(lambda one, two, three, four: None, port=0))
     with (
         socket.create_server(("127.0.0.1", 0)) as other,
         pytest.raises(StartupError, match="another program"),
@@ -554,6 +573,12 @@ def test_the_loop_asked_for(loop: str) -> None:
         pytest.importorskip("uvloop")
     server.run()
     assert seen[0].startswith("asyncio" if loop == "asyncio" else "uvloop")
+
+
+def test_without_isal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "isal", None)
+    with pytest.raises(StartupError, match=r"--ws-deflate-library isal: isal is not installed; try pip install"):
+        Server(Config(App(), port=0, ws_deflate_library="isal", log_config=None)).run()
 
 
 def test_without_uvloop(monkeypatch: pytest.MonkeyPatch) -> None:

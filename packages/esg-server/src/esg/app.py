@@ -6,23 +6,16 @@ import importlib
 import inspect
 import logging
 import os
-import pkgutil
 import sys
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable
 from types import ModuleType, TracebackType
 from typing import Any
 
-from esg.config import StartupError, did_you_mean
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-ASGIApp = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+from esg.config import StartupError
+from esg.hints import did_you_mean, no_directory
+from esg.interfaces import ASGIApp, adapt, takes
 
 _logger = logging.getLogger("esg.error")
-
-_WSGI = "a WSGI application; wrap it, for instance with a2wsgi.WSGIMiddleware"
-_ASGI2 = "an ASGI 2 application; wrap it, for instance with asgiref.compatibility.guarantee_single_callable"
 
 
 def import_target(target: str, app_dir: str | None = None) -> Any:
@@ -39,7 +32,11 @@ def import_target(target: str, app_dir: str | None = None) -> Any:
     module_name, _, attributes = target.partition(":")
     if not module_name or not attributes:
         raise StartupError(f"{target!r} names no application: write it as module:attribute{_hint(target)}")
+    if module_name.startswith("."):
+        raise StartupError(_no_file(target))
     if app_dir is not None:
+        if not os.path.isdir(app_dir or "."):
+            raise StartupError(f"--app-dir: {no_directory(app_dir)}")
         _put_first(os.path.abspath(app_dir))
     found: Any = _import_module(target, module_name, app_dir)
     for name in attributes.split("."):
@@ -47,16 +44,17 @@ def import_target(target: str, app_dir: str | None = None) -> Any:
     return found
 
 
-def make_app(target: Any, *, factory: bool = False, name: str | None = None) -> ASGIApp:
+def make_app(target: Any, *, factory: bool = False, name: str | None = None, interface: str = "auto") -> ASGIApp:
     """Turn an imported object into the application to serve, calling it first if it is a factory.
 
     Args:
-        target: an ASGI 3 application or a factory of one.
+        target: an application or a factory of one.
         factory: whether it is a factory; one that is recognised without this is called with a warning.
         name: how messages call it.
+        interface: what kind of application it is, as for :func:`esg.interfaces.adapt`.
 
     Raises:
-        StartupError: when no ASGI 3 application comes out.
+        StartupError: when no application comes out.
     """
     name = repr(name) if name else f"The application {target!r}"
     if factory:
@@ -64,8 +62,9 @@ def make_app(target: Any, *, factory: bool = False, name: str | None = None) -> 
     elif callable(target) and _is_factory(target):
         _logger.warning("%s is an application factory: it is called, but say so with --factory.", name)
         target = _call_factory(target, name)
-    _check_asgi3(target, name)
-    return target  # type: ignore[no-any-return]
+    if not callable(target):
+        raise StartupError(f"{name} is no application: {type(target).__name__!r} objects cannot be called")
+    return adapt(target, name, interface)
 
 
 def own_traceback(error: BaseException) -> TracebackType | None:
@@ -108,11 +107,17 @@ def _import_module(target: str, name: str, app_dir: str | None) -> ModuleType:
         raise StartupError(f"Cannot import {target!r}, its code raised {describe(error)}") from error
 
 
+def _no_file(target: str) -> str:
+    return f"Cannot import {target!r}: write a module, not a file{_hint(target)}"
+
+
 def _missing_module(target: str, name: str, missing: str, app_dir: str | None) -> str:
     if name.endswith(".py") or "/" in name:
-        return f"Cannot import {target!r}: write a module, not a file{_hint(target)}"
+        return _no_file(target)
+    import pkgutil  # as difflib: for mistakes alone
+
     parent, _, last = missing.rpartition(".")
-    places = getattr(sys.modules.get(parent), "__path__", None) if parent else [app_dir or "."]
+    places = getattr(sys.modules.get(parent), "__path__", None) if parent else [os.path.abspath(app_dir or ".")]
     siblings = [module.name for module in pkgutil.iter_modules(places or [])]
     rest = target[len(missing) :]
     suggestion = did_you_mean(last, siblings, f"{parent}.{{}}{rest}" if parent else f"{{}}{rest}")
@@ -133,24 +138,13 @@ def _attribute(target: str, owner: Any, name: str) -> Any:
         raise StartupError(f"Cannot import {target!r}: {kind} has no attribute {name!r}{near}") from None
 
 
-def _takes(target: Callable[..., Any], count: int) -> bool:
-    """Whether a callable takes ``count`` arguments by position; one that cannot tell counts as ASGI 3."""
-    try:
-        inspect.signature(target).bind(*[None] * count)
-    except ValueError:
-        return count == 3
-    except TypeError:
-        return False
-    return True
-
-
 def _is_factory(target: Callable[..., Any]) -> bool:
     # A class is no application even if its constructor takes three arguments: calling it makes one.
-    return _takes(target, 0) and (inspect.isclass(target) or not _takes(target, 3))
+    return takes(target, 0) and (inspect.isclass(target) or not takes(target, 3))
 
 
 def _call_factory(factory: Any, name: str) -> Any:
-    if not callable(factory) or not _takes(factory, 0):
+    if not callable(factory) or not takes(factory, 0):
         raise StartupError(f"{name} is no application factory: it cannot be called without arguments")
     try:
         app = factory()
@@ -160,14 +154,3 @@ def _call_factory(factory: Any, name: str) -> Any:
         app.close()
         raise StartupError(f"The application factory {name} is a coroutine function: write it without async")
     return app
-
-
-def _check_asgi3(app: Any, name: str) -> None:
-    if not callable(app):
-        raise StartupError(f"{name} is no application: {type(app).__name__!r} objects cannot be called")
-    if _takes(app, 3):
-        return
-    kind = _WSGI if _takes(app, 2) else _ASGI2 if _takes(app, 1) else None
-    if kind is not None:
-        raise StartupError(f"{name} looks like {kind}")
-    raise StartupError(f"{name} is no application: it cannot be called with scope, receive and send")

@@ -9,8 +9,9 @@ import sys
 from collections.abc import Coroutine
 from typing import Any
 
-from esg.app import ASGIApp, Message, describe
+from esg.app import describe
 from esg.config import StartupError
+from esg.interfaces import ASGIApp, Message
 
 logger = logging.getLogger("esg.error")
 
