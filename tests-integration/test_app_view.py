@@ -53,7 +53,7 @@ def test_scope(server: Any) -> None:
         seen = json.loads(wire.answer().body)
     assert seen["scope"] == {
         "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "asgi": {"version": "3.0", "spec_version": "2.5"},
         "http_version": "1.1",
         "method": "PUT",
         "scheme": "http",
@@ -70,6 +70,12 @@ def test_scope(server: Any) -> None:
         "client": list(address),
         "server": ["127.0.0.1", server.port],
         "state": {"name": "esg", "visits": seen["scope"]["state"]["visits"]},
+        "extensions": {
+            "http.response.early_hint": {},
+            "http.response.pathsend": {},
+            "http.response.trailers": {},
+            "http.response.zerocopysend": {},
+        },
     }
     assert seen["types"] == {
         "type": "str",
@@ -85,6 +91,7 @@ def test_scope(server: Any) -> None:
         "client": "tuple",
         "server": "tuple",
         "state": "dict",
+        "extensions": "dict",
     }
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import signal
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -117,54 +115,12 @@ def test_wrk(serve: Any, loop: str, program: Any, path: str) -> None:
 
 # -- nginx
 
-NGINX_CONF = """
-daemon off;
-master_process off;
-worker_processes 1;
-pid {folder}/nginx.pid;
-error_log stderr notice;
-events {{ worker_connections 64; }}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    client_max_body_size 0;
-    upstream esg {{
-        server 127.0.0.1:{upstream};
-        keepalive 1;
-    }}
-    server {{
-        listen 127.0.0.1:{port};
-        location / {{
-            proxy_pass http://esg;
-            proxy_http_version 1.1;
-            proxy_set_header Connection "";
-            proxy_set_header Host $host;
-            proxy_buffering off;
-            proxy_request_buffering off;
-        }}
-    }}
-}}
-"""
 
-
-@pytest.fixture
-def nginx(server: Any, program: Any, run: Any, tmp_path: Path) -> Iterator[httpx.Client]:
+@pytest.fixture(scope="module")
+def nginx(server: Any, front: Any) -> Iterator[httpx.Client]:
     """A client of an nginx that stands in front of the server."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    config = tmp_path / "nginx.conf"
-    config.write_text(NGINX_CONF.format(folder=tmp_path, port=port, upstream=server.port))
-    process = run(program("nginx"), "-p", str(tmp_path), "-e", "stderr", "-c", str(config))
-    process.wait_for("OS: ")  # said once it listens
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
+    with httpx.Client(base_url=front("nginx", server).url, timeout=20) as client:
         yield client
-    process.signal(signal.SIGQUIT)
-    assert process.wait() == 0
-    assert not [line for line in process.lines if re.search(r"\[(error|crit|alert|emerg)\]", line)]
 
 
 def test_nginx_keeps_its_connection_to_us(nginx: httpx.Client) -> None:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import signal
 import socket
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+
+from .conftest import ROOT
 
 STEPS = [b"one\n", b"two\n", b"three\n"]
 
@@ -18,6 +24,7 @@ STEPS = [b"one\n", b"two\n", b"three\n"]
         (["examples.hello:app"], "Hello, world!"),
         (["examples.instance:app"], "Hello from an instance!"),
         (["--factory", "examples.factory:create_app"], "Hello from a factory!"),
+        (["examples.wsgi:app"], "Hello from /\n"),
     ],
 )
 def test_greetings(serve: Any, arguments: list[str], text: str) -> None:
@@ -98,6 +105,58 @@ def test_lifespan(serve: Any) -> None:
     assert [server.get("/").body for _ in range(3)] == [b"visit 1", b"visit 2", b"visit 3"]
     assert "closed" not in server.lines
     server.signal(signal.SIGTERM)
-    assert server.wait() == -signal.SIGTERM
+    assert server.wait() == server.status
     lines = [line for line in server.lines if line in ("open", "closed") or "running on" in line]
     assert [lines[0], lines[-1], len(lines)] == ["open", "closed", 3]
+
+
+def test_files(serve: Any) -> None:
+    server = serve("examples.files:app")
+    assert server.get("/").body == (Path(__file__).parents[1] / "examples/files.py").read_bytes()
+    with server.connect() as wire:
+        wire.request("/page")
+        hint = wire.head()
+        assert (hint.status, hint["link"]) == (103, "</style.css>; rel=preload; as=style")
+        assert wire.answer().status == 200
+        wire.request("/sum", headers=("TE: trailers",))
+        digest = hashlib.sha256(b"Hello, world!\n").hexdigest()
+        assert wire.until(b"\r\n\r\n").startswith(b"HTTP/1.1 200")
+        assert wire.until(b"\r\n\r\n").endswith(f"0\r\nx-sha256: {digest}\r\n\r\n".encode())
+
+
+def test_websocket_echo(serve: Any) -> None:
+    server = serve("examples.websocket_echo:app")
+    assert b"new WebSocket" in server.get("/").body
+    with connect(f"ws://127.0.0.1:{server.port}/") as client:
+        for message in ("", "text", "t\u00e4xt" * 10_000, b"", bytes(range(256)) * 1000):
+            client.send(message)
+            assert client.recv() == message
+
+
+def test_websocket_chat(serve: Any) -> None:
+    server = serve("examples.websocket_chat:app")
+    url = f"ws://127.0.0.1:{server.port}/"
+    with pytest.raises(InvalidStatus) as refused:
+        connect(url)
+    assert refused.value.response.status_code == 403
+    with connect(url + "?name=Ada") as ada:
+        assert ada.recv() == "Ada is here"
+        with connect(url + "?name=Bob") as bob:
+            assert ada.recv() == bob.recv() == "Bob is here"
+            bob.send("Hello!")
+            assert ada.recv() == bob.recv() == "Bob: Hello!"
+        assert ada.recv() == "Bob has left"
+        server.signal(signal.SIGTERM)
+        with pytest.raises(ConnectionClosed) as closed:
+            ada.recv()
+        assert closed.value.rcvd is not None and closed.value.rcvd.code == 1012
+
+
+def test_the_test_of_hello(run: Any) -> None:
+    import sys
+
+    text = (ROOT / "examples/test_hello.py").read_text()
+    assert text[text.index("import") :] in (ROOT / "docs/guide.md").read_text()
+    process = run(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "examples/test_hello.py")
+    assert process.wait() == 0, process.told()
+    process.wait_for("1 passed")

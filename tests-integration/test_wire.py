@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
-import select
 import socket
-import struct
 import threading
 from typing import Any
 
@@ -27,25 +24,9 @@ def wire(server: Any) -> Any:
         yield wire
 
 
-@pytest.fixture
-def word(request: pytest.FixtureRequest) -> str:
-    """A word of the test's own, for its gates and notes."""
-    return re.sub(r"\W", "-", request.node.name)
-
-
 def noted(server: Any, word: str) -> Any:
     """What the application noted under a word, once it has."""
     return json.loads(server.get(f"/noted?{word}").body)
-
-
-def said_since(server: Any, after: int) -> list[str]:
-    """All that the server has printed since line ``after``; a bad request makes the last line of it."""
-    mark = len(server.lines)
-    with server.connect() as wire:
-        wire.send(b"mark\r\n\r\n")
-        assert wire.answer().status >= 400
-    server.wait_for("Invalid HTTP request received", mark)
-    return list(server.lines[after:])
 
 
 # -- Connections
@@ -80,7 +61,7 @@ def test_pipelined_requests_are_answered_in_order(server: Any, wire: Any, word: 
     wire.send(b"".join(f"GET {target} HTTP/1.1\r\nHost: a\r\n\r\n".encode() for target in targets))
     assert noted(server, word + "-entered") == "yes"
     # The first request is the slowest; nothing of the others may come before its answer.
-    assert select.select([wire.socket], [], [], 0)[0] == []
+    assert wire.is_silent()
     server.get(f"/open?{word}")
     bodies = [wire.answer().body for _ in targets]
     assert bodies == [b"through " + word.encode(), b"hello", b"one two three", b"/target?4"]
@@ -274,10 +255,13 @@ def test_an_unread_body_is_not_the_next_request(wire: Any) -> None:
     assert wire.answer().body == b"/target?own"
 
 
-def test_an_unread_body_that_comes_after_the_answer(wire: Any) -> None:
-    wire.request("/ignore", "POST", headers=("Content-Length: 43",))
+@pytest.mark.parametrize("chunked", [False, True])
+def test_an_unread_body_that_comes_after_the_answer(wire: Any, chunked: bool) -> None:
+    smuggled = b"GET /target?smuggled HTTP/1.1\r\nHost: a\r\n\r\n" * 1000
+    field = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {len(smuggled)}"
+    wire.request("/ignore", "POST", headers=(field,))
     assert wire.answer().body == b"ignored"
-    wire.send(b"GET /target?smuggled HTTP/1.1\r\nHost: a\r\n\r\n.")
+    wire.send(b"%x\r\n%b\r\n0\r\n\r\n" % (len(smuggled), smuggled) if chunked else smuggled)
     wire.request("/target?own")
     assert wire.answer().body == b"/target?own"
 
@@ -442,6 +426,40 @@ def test_limits(wire: Any, status: int, request_: bytes) -> None:
     assert wire.is_over()
 
 
+FORGED = [
+    b"GET /a\nERROR:    forged HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET /a\rERROR:    forged HTTP/1.1\r\nHost: a\r\n\r\n",
+    b'GET /%0d%0aERROR:%20forged?%0a" HTTP/1.1\r\nHost: a\r\n\r\n',
+    b"GET /\x1b[2Jforged HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET /?\xc2\x85forged\xff HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"G\x1b[31mforged / HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET http://a\nERROR:    forged/ HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET / HTTP/1\nERROR:    forged\r\nHost: a\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\nERROR:    forged\r\n\r\n",
+    b"GET / HTTP/1.1\r\nERROR\n   forged: a\r\nHost: a\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 1.1.1.1\x0bforged\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\x0c\x1b[0mforged\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \xe2\x80\xa8forged\r\n\r\n",
+    b"\nERROR:    forged\r\n\r\n",
+]
+
+
+def test_no_line_of_the_log_is_a_clients_own(serve: Any, loop: str) -> None:
+    """One line of the server's own for each request, and nothing in it that a terminal would obey."""
+    server = serve("wire:app", "--loop", loop, test_app=True)
+    after = len(server.lines)
+    for request in FORGED:
+        with server.connect() as wire:
+            wire.send(request)
+            assert wire.head().status in (200, 400, 501, 505)
+    lines = server.said_since(after)[:-1]
+    assert len(lines) == len(FORGED)
+    for line in lines:
+        assert line.startswith(("WARNING:  Invalid HTTP request received from 127.0.0.1:", "INFO:     127.0.0.1"))
+        assert line.isprintable()
+        assert line.isascii()
+
+
 # -- Clients that leave
 
 
@@ -474,11 +492,11 @@ def test_send_fails_once_the_client_has_left(server: Any, wire: Any, word: str, 
     wire.request(f"{path}?{word}")
     wire.head()
     if reset:
-        wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        wire.reset()
     wire.socket.close()
     assert noted(server, word) == [True, "http.disconnect"]
     # The application let the error pass, or raised its own because of it; neither is its fault.
-    assert not [line for line in said_since(server, after) if "Traceback" in line]
+    assert not [line for line in server.said_since(after) if "Traceback" in line]
 
 
 @pytest.mark.parametrize("reset", [False, True])
@@ -488,10 +506,10 @@ def test_a_client_that_leaves_in_the_last_message(server: Any, word: str, reset:
         wire.request(f"/large-at-once?{word}")
         wire.head()
         if reset:
-            wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            wire.reset()
     # Which one it learns is a race; that the client left is no fault of its own in either case.
     assert noted(server, word) in ("gone", "taken")
-    assert not [line for line in said_since(server, after) if "Traceback" in line]
+    assert not [line for line in server.said_since(after) if "Traceback" in line]
 
 
 # -- Flow control
@@ -524,7 +542,7 @@ def test_an_app_that_only_sends_learns_that_its_client_has_left(server: Any, wir
     wire.socket.close()
     assert noted(server, word) == "gone"
     # asyncio's transport says this for each write to a lost connection.
-    assert not [line for line in said_since(server, after) if "socket.send() raised" in line]
+    assert not [line for line in server.said_since(after) if "socket.send() raised" in line]
 
 
 def test_an_app_that_does_not_read_stops_the_upload(server: Any, wire: Any, word: str) -> None:
@@ -532,13 +550,9 @@ def test_an_app_that_does_not_read_stops_the_upload(server: Any, wire: Any, word
     part = bytes(MIB)
     before = server.memory()
     wire.request(f"/unread?{word}", "POST", headers=(f"Content-Length: {size}",))
-    wire.socket.setblocking(False)
-    sent = 0
-    while sent < size and select.select([], [wire.socket], [], 0.3)[1]:
-        sent += wire.socket.send(part[: size - sent])
+    sent = wire.offer(part, size)
     assert 64 * 1024 <= sent < most
     assert server.memory() - before < MOST_GROWN
-    wire.socket.settimeout(20)
     server.get(f"/open?{word}")
     while sent < size:
         sent += wire.socket.send(part[: size - sent])
@@ -564,14 +578,10 @@ def test_requests_behind_a_slow_one_are_not_read_without_bound(server: Any, wire
     wire.request(f"/gate?{word}")
     request = b"GET /hello HTTP/1.1\r\nHost: a\r\nX-Padding: %s\r\n\r\n" % (b"x" * 4000)
     requests = request * 256
-    total, sent = 64 * MIB, 0
     before = server.memory()
-    wire.socket.setblocking(False)
-    while sent < total and select.select([], [wire.socket], [], 0.3)[1]:
-        sent += wire.socket.send(requests[sent % len(request) :])
+    sent = wire.offer(requests, 64 * MIB)
     assert sent < 24 * MIB
     assert server.memory() - before < MOST_GROWN
-    wire.socket.settimeout(20)
     server.get(f"/open?{word}")
     count, cut = divmod(sent, len(request))
     last = b"GET /target?last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"

@@ -1,4 +1,4 @@
-"""The application of test_limits: it reads, streams without end, or waits, as the path says."""
+"""The application of test_limits: it reads, or waits for ever, as the path says."""
 
 import asyncio
 
@@ -6,10 +6,6 @@ import asyncio
 async def app(scope, receive, send):
     if scope["type"] != "http":
         raise NotImplementedError
-    if scope["path"] == "/stream":
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        while True:
-            await send({"type": "http.response.body", "body": b"x" * 65536, "more_body": True})
     if scope["path"] == "/wait":
         await asyncio.Event().wait()
     more_body = True
