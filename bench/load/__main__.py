@@ -7,41 +7,46 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from . import report, wrk
+from bench.arguments import add_outcome, add_peer_python, finish, log, names, refuse, whole
+
+from . import messages, report, wrk
 from .measure import Plan, measure
-from .servers import SERVERS, Server, installed, versions
-from .workloads import WORKLOADS
+from .servers import SERVERS, Server, installed, pythons, versions
+from .workloads import WORKLOADS, Workload
 
-RESULTS = Path(__file__).parents[1] / "results"
 MOST = 600  # rounds, and seconds of a measurement
-INVALID = 2  # exit status when there is nothing to believe; 1 is for a goal that --check found missed
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
+    talks = [WORKLOADS[name].talk is not None for name in options.workload]
     program = wrk.find()
-    if program is None:
-        return _refuse(wrk.MISSING)
+    if program is None and not all(talks):
+        return refuse(wrk.MISSING)
+    if any(talks) and not messages.is_here():
+        return refuse(messages.MISSING)
     if missing := {options.server_cpu, options.client_cpu} - os.sched_getaffinity(0):
-        return _refuse(f"CPU {min(missing)} is not available; choose with --server-cpu and --client-cpu.")
+        return refuse(f"CPU {min(missing)} is not available; choose with --server-cpu and --client-cpu.")
     if shutil.which(options.peer_python) is None:
-        return _refuse("--peer-python is not a program.")
-    peers = options.peer_python
-    pythons = {name: sys.executable if server.ours else peers for name, server in SERVERS.items()}
-    named = versions(pythons)
-    workload = WORKLOADS[options.workload]
-    chosen = [s for s in _chosen(options.servers) if workload.servers is None or s.name in workload.servers]
+        return refuse("--peer-python is not a program.")
+    return max(_run(WORKLOADS[name], program or "", options) for name in options.workload)
+
+
+def _run(workload: Workload, program: str, options: argparse.Namespace) -> int:
+    """Measures one workload, prints its report and gives the exit status."""
+    interpreters = pythons(options.peer_python)
+    named = versions(interpreters)
+    chosen = _chosen(options.servers or workload.servers)
     if absent := [server for server in chosen if server.name not in named]:
-        names = ", ".join(server.distribution for server in absent)
+        missing = ", ".join(server.distribution for server in absent)
         if options.servers is not None:
-            return _refuse(f"not installed: {names}. Peers are looked for in --peer-python.")
-        _log(f"left out, because not installed: {names}")
+            return refuse(f"not installed: {missing}. Peers are looked for in --peer-python.")
+        log(f"left out, because not installed: {missing}")
     plan = Plan(
         workload=workload,
         servers=tuple(server for server in chosen if server.name in named),
-        pythons=pythons,
+        pythons=interpreters,
         rounds=options.rounds,
         seconds=options.seconds,
         warmup=options.warmup,
@@ -49,68 +54,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
         client_cpu=options.client_cpu,
         wrk=program,
     )
-    return _run(plan, named, options)
-
-
-def _run(plan: Plan, named: dict[str, str], options: argparse.Namespace) -> int:
-    results = measure(plan, _log)
-    pythons = sorted({installed(plan.pythons[server.name])["python"] for server in plan.servers})
-    text = report.render(plan, results, named, pythons)
+    results = measure(plan, log)
+    used = sorted({installed(interpreters[server.name])["python"] for server in plan.servers})
+    text = report.render(plan, results, named, used)
     print(text)
     if results.failures:
-        return _refuse(f"invalid, and so not saved: {', '.join(results.failures)}")
-    if options.save:
-        RESULTS.mkdir(exist_ok=True)
-        path = RESULTS / report.file_name(plan)
-        path.write_text(text)
-        _log(f"saved as bench/results/{path.name}")
-    words = {verdict.word for verdict in report.verdicts(plan, results)}
-    return int(options.check and ("MISS" in words or words == {"SKIP"}))
+        return refuse(f"invalid, and so not saved: {', '.join(results.failures)}")
+    return finish(workload.name, text, (verdict.word for verdict in report.verdicts(plan, results)), options)
 
 
-def _chosen(names: list[str] | None) -> list[Server]:
-    if names is None:
+def _chosen(named: Sequence[str] | None) -> list[Server]:
+    if named is None:
         return [server for server in SERVERS.values() if server.default]
-    return [SERVERS[name] for name in names]
+    return [SERVERS[name] for name in named]
 
 
-def _names(text: str) -> list[str]:
-    names = list(dict.fromkeys(text.split(",")))
-    if unknown := [name for name in names if name not in SERVERS]:
-        raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}; there are {', '.join(SERVERS)}")
-    return names
-
-
-def _bounded(text: str) -> int:
-    if not 1 <= (number := int(text)) <= MOST:
-        raise argparse.ArgumentTypeError(f"must be from 1 to {MOST}")
-    return number
+def _workloads(text: str) -> list[str]:
+    return list(WORKLOADS) if text == "all" else names(WORKLOADS)(text)
 
 
 def _parser() -> argparse.ArgumentParser:
-    peers = os.environ.get("ESG_BENCH_PEER_PYTHON", sys.executable)
     parser = argparse.ArgumentParser(prog=report.PROGRAM, description="CPU time per request of ASGI servers.")
     add = parser.add_argument
-    add("--workload", choices=WORKLOADS, default="hello", help="what to send (default: %(default)s)")
-    add("--servers", type=_names, metavar="A,B", help=f"in this order, of {', '.join(SERVERS)}")
-    add("--rounds", type=_bounded, default=3, help="measurements of every server (default: %(default)s)")
-    add("--seconds", type=_bounded, default=5, help="length of one measurement (default: %(default)s)")
-    add("--warmup", type=_bounded, default=1, help="seconds of load before each (default: %(default)s)")
+    known = f"of {', '.join(WORKLOADS)}, or all"
+    add("--workload", type=_workloads, default="hello", metavar="A,B", help=f"{known} (default: %(default)s)")
+    add("--servers", type=names(SERVERS), metavar="A,B", help=f"in this order, of {', '.join(SERVERS)}")
+    add("--rounds", type=whole(1, MOST), default=3, help="measurements of every server (default: %(default)s)")
+    add("--seconds", type=whole(1, MOST), default=5, help="length of one measurement (default: %(default)s)")
+    add("--warmup", type=whole(1, MOST), default=1, help="seconds of load before each (default: %(default)s)")
     add("--server-cpu", type=int, default=0, metavar="N", help="CPU of the servers (default: %(default)s)")
-    add("--client-cpu", type=int, default=1, metavar="N", help="CPU of wrk (default: %(default)s)")
-    add("--peer-python", metavar="PATH", default=peers, help="who has the peers, or ESG_BENCH_PEER_PYTHON")
-    add("--save", action="store_true", help="also write the report to bench/results/")
-    add("--check", action="store_true", help="exit with 1 when a goal is missed")
+    add("--client-cpu", type=int, default=1, metavar="N", help="CPU of the client (default: %(default)s)")
+    add_peer_python(parser)
+    add_outcome(parser)
     return parser
-
-
-def _log(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
-
-
-def _refuse(message: str) -> int:
-    _log(message)
-    return INVALID
 
 
 if __name__ == "__main__":

@@ -7,12 +7,15 @@ each ratio one of neighbours in time, and the median over the rounds leaves out 
 from __future__ import annotations
 
 import contextlib
+import operator
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from statistics import median
 
-from . import cputime, wrk
+from . import cputime, messages, wrk
+from .messages import Load
+from .probes import prove
 from .process import InvalidRun, ServerProcess
 from .servers import Server
 from .workloads import Workload
@@ -33,12 +36,12 @@ class Plan:
     warmup: int
     server_cpu: int
     client_cpu: int
-    wrk: str
+    wrk: str  # the program; empty where WebSockets are measured
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One server in one round. Times in microseconds per request."""
+    """One server in one round. Times in microseconds per request, which is a message on WebSockets."""
 
     user: float
     kernel: float
@@ -61,10 +64,17 @@ class Results:
 
     def ratio(self, server: str, reference: str) -> float | None:
         """Median over the rounds of server / reference; each ratio is of two neighbours in time."""
+        return self._compared(server, reference, operator.truediv)
+
+    def extra(self, server: str, reference: str) -> float | None:
+        """Median over the rounds of server - reference, in microseconds."""
+        return self._compared(server, reference, operator.sub)
+
+    def _compared(self, server: str, reference: str, how: Callable[[float, float], float]) -> float | None:
         ours, theirs = self.samples.get(server), self.samples.get(reference)
         if not ours or not theirs:
             return None
-        return median(one.total / other.total for one, other in zip(ours, theirs, strict=True))
+        return median(how(one.total, other.total) for one, other in zip(ours, theirs, strict=True))
 
 
 def measure(plan: Plan, log: Callable[[str], None]) -> Results:
@@ -87,7 +97,7 @@ def _round(plan: Plan, process: ServerProcess, number: int, results: Results, lo
     name = process.server.name
     try:
         if number == 0:
-            process.wait_ready()
+            process.wait_ready(prove)
             _load(plan, process, plan.warmup)
             process.check_pinned()
             return
@@ -102,7 +112,9 @@ def _round(plan: Plan, process: ServerProcess, number: int, results: Results, lo
     log(f"round {number}/{plan.rounds}: {name} {sample.total:.2f} us, {sample.rate:.0f}/s")
 
 
-def _load(plan: Plan, process: ServerProcess, seconds: int) -> wrk.Load:
+def _load(plan: Plan, process: ServerProcess, seconds: int) -> Load:
+    if plan.workload.talk:
+        return messages.run(plan.workload.talk, process.url, seconds, plan.client_cpu)
     return wrk.run(plan.wrk, plan.workload, process.url, seconds, plan.client_cpu)
 
 

@@ -10,13 +10,13 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
-from http import HTTPStatus
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from . import cputime
+from .certificate import write_certificate
 from .servers import Launch, Server
-from .workloads import Probe, Workload
+from .workloads import Workload
 
 ROOT = Path(__file__).parents[2]
 HOST = "127.0.0.1"
@@ -48,12 +48,15 @@ class ServerProcess:
         self.server = server
         self.cpu = cpu
         self.port = _free_port()
-        self.url = f"http://{HOST}:{self.port}{workload.path}"
+        self.url = f"{workload.scheme}://{HOST}:{self.port}{workload.path}"
         self.workload = workload
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the server
+        self._folder = tempfile.TemporaryDirectory(prefix="esg-bench-")
+        if workload.tls:
+            write_certificate(self._folder.name, HOST)
         with pinned(cpu):
             self._process = subprocess.Popen(
-                server.argv(Launch(python, workload.app, HOST, self.port)),
+                server.argv(Launch(python, workload, HOST, self.port, self._folder.name)),
                 cwd=ROOT,
                 env=_environment(),
                 stdin=subprocess.DEVNULL,
@@ -69,13 +72,13 @@ class ServerProcess:
     def __exit__(self, *exc_info: object) -> None:
         self.stop()
 
-    def wait_ready(self) -> None:
-        """Returns once the server answers rightly, twice on one connection; InvalidRun if it never does."""
+    def wait_ready(self, prove: Callable[[ServerProcess], None]) -> None:
+        """Returns once the server answers rightly, as ``prove`` finds; InvalidRun if it never does."""
         deadline = time.monotonic() + START_TIMEOUT
         while True:
             self.check_alive()
             try:
-                self._probe(self.workload.probe)
+                prove(self)
                 return
             except (OSError, http.client.HTTPException) as error:
                 if time.monotonic() > deadline:
@@ -102,26 +105,12 @@ class ServerProcess:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
+        self._folder.cleanup()
 
     def output(self, limit: int = 4000) -> str:
         """The end of what the server has written."""
         self._output.seek(0)
         return self._output.read().decode(errors="replace")[-limit:].strip()
-
-    def _probe(self, probe: Probe) -> None:
-        connection = http.client.HTTPConnection(HOST, self.port, timeout=2)
-        try:
-            for _ in range(2):
-                connection.request(probe.method, self.workload.path, body=probe.body)
-                sock = connection.sock
-                response = connection.getresponse()
-                body = response.read()
-                if response.status != HTTPStatus.OK or body != probe.answer:
-                    raise InvalidRun(f"wrong answer: {response.status} {body[:100]!r}")
-                if connection.sock is not sock:
-                    raise InvalidRun("the server closed a keep-alive connection")
-        finally:
-            connection.close()
 
 
 def _free_port() -> int:

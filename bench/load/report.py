@@ -11,13 +11,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 from statistics import median
 
+from . import messages, wrk
 from .measure import Plan, Results, Sample
-from .workloads import Goal
-from .wrk import command
+from .workloads import Extra, Goal
 
 PROGRAM = "python -m bench.load"
 COLUMNS = (
-    "server", "version", "user us", "kernel us", "total us/request", "spread", "requests/s", "busy",
+    "server", "version", "user us", "kernel us", "total us/{unit}", "spread", "{unit}s/s", "busy",
     "x floor", "x uvicorn", "esg / this",
 )  # fmt: skip
 TEXT_COLUMNS = 2
@@ -27,30 +27,34 @@ NOISE = 0.05
 
 @dataclass(frozen=True)
 class Verdict:
-    """A goal and what was measured; no ratio when one of the two servers was not."""
+    """A goal and what was measured; no figure when one of the two servers was not."""
 
     goal: Goal
-    ratio: float | None
+    figure: float | None
 
     @property
     def word(self) -> str:
-        if self.ratio is None:
+        if self.figure is None:
             return "SKIP"
-        return "PASS" if self.goal.met(self.ratio) else "MISS"
+        return "PASS" if self.goal.met(self.figure) else "MISS"
 
     def __str__(self) -> str:
-        measured = "not measured" if self.ratio is None else f"{self.ratio:.3f}"
+        measured = "not measured" if self.figure is None else f"{self.figure:.3f}"
         return f"{self.word} {self.goal} ({measured})"
 
 
 def verdicts(plan: Plan, results: Results) -> list[Verdict]:
-    return [Verdict(goal, results.ratio(goal.server, goal.reference)) for goal in plan.workload.goals]
+    found = []
+    for goal in plan.workload.goals:
+        measured = results.extra if isinstance(goal, Extra) else results.ratio
+        found.append(Verdict(goal, measured(goal.server, goal.reference)))
+    return found
 
 
 def render(plan: Plan, results: Results, versions: dict[str, str], pythons: Iterable[str]) -> str:
     """The whole report as Markdown."""
     sections = [
-        f"# {plan.workload.name}: CPU time per request",
+        f"# {plan.workload.name}: CPU time per {plan.workload.unit}",
         "\n".join(f"- {line}" for line in _header(plan, results, pythons)),
         _table(plan, results, versions),
     ]
@@ -60,28 +64,41 @@ def render(plan: Plan, results: Results, versions: dict[str, str], pythons: Iter
     return "\n\n".join(sections) + "\n"
 
 
-def file_name(plan: Plan) -> str:
-    return f"{datetime.now(timezone.utc):%Y-%m-%d}-{plan.workload.name}.md"
-
-
-def _header(plan: Plan, results: Results, pythons: Iterable[str]) -> list[str]:
-    url = f"http://127.0.0.1:PORT{plan.workload.path}"
-    load = " ".join(bare(command(plan.wrk, plan.workload, url, plan.seconds)))
-    samples = [sample for found in results.samples.values() for sample in found]
+def about(program: str, pythons: Iterable[str]) -> list[str]:
+    """When, where and by which command something was measured."""
     return [
         f"date: {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC",
         f"Python: {', '.join(pythons)}",
         f"kernel: {platform.system()} {platform.release()} {platform.machine()}",
-        f"CPU: {os.cpu_count()} x {cpu_model()}; server on {plan.server_cpu}, wrk on {plan.client_cpu}",
-        f"command: `{' '.join([PROGRAM, *bare(sys.argv[1:])])}`",
+        f"CPU: {os.cpu_count()} x {cpu_model()}",
+        f"command: `{' '.join([program, *bare(sys.argv[1:])])}`",
+    ]
+
+
+def _header(plan: Plan, results: Results, pythons: Iterable[str]) -> list[str]:
+    load = " ".join(bare(_command(plan)))
+    samples = [sample for found in results.samples.values() for sample in found]
+    return [
+        *about(PROGRAM, pythons),
         f"load: `{load}`, after {plan.warmup} s to warm up; {plan.rounds} rounds, medians",
+        f"pinned: servers to CPU {plan.server_cpu}, the client to CPU {plan.client_cpu}",
         _counted(samples),
         _noise(samples),
     ]
 
 
+def _command(plan: Plan) -> list[str]:
+    address = f"127.0.0.1:PORT{plan.workload.path}"
+    if plan.workload.talk:
+        return messages.command(plan.workload.talk, f"ws://{address}", plan.seconds)
+    return wrk.command(plan.wrk, plan.workload, f"{plan.workload.scheme}://{address}", plan.seconds)
+
+
 def _table(plan: Plan, results: Results, versions: dict[str, str]) -> str:
-    lines = [row(COLUMNS), row(["---"] * TEXT_COLUMNS + ["---:"] * (len(COLUMNS) - TEXT_COLUMNS))]
+    lines = [
+        row(name.format(unit=plan.workload.unit) for name in COLUMNS),
+        row(["---"] * TEXT_COLUMNS + ["---:"] * (len(COLUMNS) - TEXT_COLUMNS)),
+    ]
     for server in plan.servers:
         samples = results.samples.get(server.name)
         version = versions[server.name]

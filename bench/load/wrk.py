@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 
+from .messages import Load
 from .process import InvalidRun, pinned
 from .workloads import Workload
 
@@ -17,14 +17,6 @@ GRACE = 15.0  # seconds that wrk may take beyond its own duration
 _SUMMARY = re.compile(r"^\s*(\d+) requests in ", re.MULTILINE)
 _RATE = re.compile(r"^Requests/sec:\s*([\d.]+)", re.MULTILINE)
 _TROUBLE = re.compile(r"^\s*((?:Socket errors|Non-2xx or 3xx responses):.*)$", re.MULTILINE)
-
-
-@dataclass(frozen=True)
-class Load:
-    """What wrk counted."""
-
-    requests: int
-    rate: float  # requests per second
 
 
 def find() -> str | None:

@@ -27,16 +27,16 @@ from pathlib import Path
 
 from esg_parser import END, RequestParser
 
+from bench.arguments import RESULTS, log, refuse
 from bench.load.report import row
 from bench.load.servers import installed
 from bench.micro.parsers.inputs import INPUTS, Input
 
 PROGRAM = "python -m bench.micro.instructions"
-RECORDED = Path(__file__).parents[1] / "results" / "instructions.json"
+RECORDED = RESULTS / "instructions.json"
 ROOT = Path(__file__).parents[2]
 GROWTH = 0.05  # more than this, and --check fails
 FEW, MANY = 50, 550
-INVALID = 2  # exit status when nothing could be counted
 # A copy by one instruction that runs for as long as the copy does would count as one: have glibc copy in steps.
 COPY_IN_STEPS = "glibc.cpu.hwcaps=-ERMS,-FSRM:glibc.cpu.x86_non_temporal_threshold=0x4000000"
 
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _drive(INPUTS[options.drive[0]], options.drive[1])
         return 0
     if shutil.which("valgrind") is None:
-        return _refuse("valgrind is not installed (Debian and Ubuntu: apt install valgrind).")
+        return refuse("valgrind is not installed (Debian and Ubuntu: apt install valgrind).")
     key = _key()
     recorded = _read().get(key)
     figures = {given.name: _per_message(at) for at, given in enumerate(INPUTS)}
@@ -62,13 +62,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _judge(key: str, figures: Figures, recorded: Figures | None, check: bool) -> int:
     if recorded is None:
-        _log(f"!!! NOTHING WAS COMPARED: there are no figures for {key}; --record writes them")
+        log(f"!!! NOTHING WAS COMPARED: there are no figures for {key}; --record writes them")
         return 0
     grown = [name for name, figure in figures.items() if _growth(figure, recorded.get(name)) > GROWTH]
     for name in figures.keys() - recorded.keys():
-        _log(f"!!! NOT COMPARED: {name} has no recorded figure")
+        log(f"!!! NOT COMPARED: {name} has no recorded figure")
     for name in grown:
-        _log(f"GREW by {_growth(figures[name], recorded[name]):.1%}, more than {GROWTH:.0%}: {name}")
+        log(f"GREW by {_growth(figures[name], recorded[name]):.1%}, more than {GROWTH:.0%}: {name}")
     return int(check and bool(grown))
 
 
@@ -105,7 +105,7 @@ def _read() -> dict[str, Figures]:
 def _record(key: str, figures: Figures) -> None:
     rounded = {name: round(figure) for name, figure in figures.items()}
     RECORDED.write_text(json.dumps({**_read(), key: rounded}, indent=2, sort_keys=True) + "\n")
-    _log(f"recorded in bench/results/{RECORDED.name}")
+    log(f"recorded in bench/results/{RECORDED.name}")
 
 
 # -- Counting
@@ -147,15 +147,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--check", action="store_true", help=f"exit with 1 when a figure grew by more than {GROWTH * 100:g} %%")
     add("--drive", nargs=2, type=int, metavar=("INPUT", "N"), help="parse an input N times; what callgrind runs")
     return parser
-
-
-def _log(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
-
-
-def _refuse(message: str) -> int:
-    _log(message)
-    return INVALID
 
 
 if __name__ == "__main__":

@@ -15,36 +15,30 @@ import sys
 import time
 from collections.abc import Sequence
 from importlib import metadata
-from pathlib import Path
+
+from bench.arguments import add_outcome, finish, log, refuse, whole
 
 from . import report
 from .drivers import LIBRARIES, Driver, Library, Reads
 from .inputs import CHECKED, INPUTS
 
-RESULTS = Path(__file__).parents[2] / "results"
-INVALID = 2  # exit status when there is nothing to believe, as in bench.load; 1 is for a goal that --check found missed
+MOST = 10_000  # rounds, and milliseconds of a window
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     drivers = _installed()
     if LIBRARIES[0] not in drivers:
-        return _refuse("esg-parser is not installed, and everything is measured by it.")
+        return refuse("esg-parser is not installed, and everything is measured by it.")
     for library, driver in drivers.items():
         if why := _wrong(library, driver):
-            return _refuse(f"{library.name} made something else of {why}; nothing was measured.")
+            return refuse(f"{library.name} made something else of {why}; nothing was measured.")
     times = _measure(drivers, options.rounds, options.milliseconds)
     rows = report.rows(times)
     versions = {library: metadata.version(library.distribution) for library in drivers}
     text = report.render(rows, versions, options.rounds, options.milliseconds)
     print(text)
-    if options.save:
-        RESULTS.mkdir(exist_ok=True)
-        path = RESULTS / report.file_name()
-        path.write_text(text)
-        _log(f"saved as bench/results/{path.name}")
-    words = {row.word for row in rows} - {""}
-    return int(options.check and ("MISS" in words or words <= {"SKIP"}))
+    return finish("parsers", text, (row.word for row in rows if row.word), options)
 
 
 def _installed() -> dict[Library, Driver]:
@@ -53,7 +47,7 @@ def _installed() -> dict[Library, Driver]:
         try:
             drivers[library] = library.driver(importlib.import_module(library.name))
         except ImportError:
-            _log(f"!!! {library.distribution} IS NOT INSTALLED: left out, its goals are not checked")
+            log(f"!!! {library.distribution} IS NOT INSTALLED: left out, its goals are not checked")
     return drivers
 
 
@@ -97,20 +91,16 @@ def _window(driver: Driver, reads: Reads, count: int) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=report.PROGRAM, description="Time from bytes to a usable request.")
     add = parser.add_argument
-    add("--rounds", type=int, default=100, metavar="N", help="windows of every library (default: %(default)s)")
-    add("--milliseconds", type=int, default=5, metavar="N", help="length of a window (default: %(default)s)")
-    add("--save", action="store_true", help="also write the report to bench/results/")
-    add("--check", action="store_true", help="exit with 1 when a goal is missed, or when none could be measured")
+    add(
+        "--rounds",
+        type=whole(2, MOST),
+        default=100,
+        metavar="N",
+        help="windows of every library (default: %(default)s)",
+    )
+    add("--milliseconds", type=whole(1, MOST), default=5, metavar="N", help="length of a window (default: %(default)s)")
+    add_outcome(parser)
     return parser
-
-
-def _log(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
-
-
-def _refuse(message: str) -> int:
-    _log(message)
-    return INVALID
 
 
 if __name__ == "__main__":

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from statistics import median, quantiles
 
-from bench.load.report import bare, cpu_model, row
+from bench.load.report import about, row
 from bench.load.servers import installed
 
 from .drivers import LIBRARIES, Library
@@ -79,17 +76,9 @@ def render(found: Sequence[Row], versions: Mapping[Library, str], rounds: int, m
     return "\n\n".join(sections) + "\n"
 
 
-def file_name() -> str:
-    return f"{datetime.now(timezone.utc):%Y-%m-%d}-parsers.md"
-
-
 def _header(rounds: int, milliseconds: int) -> list[str]:
     return [
-        f"date: {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC",
-        f"Python: {installed(sys.executable)['python']}",
-        f"kernel: {platform.system()} {platform.release()} {platform.machine()}",
-        f"CPU: {os.cpu_count()} x {cpu_model()}",
-        f"command: `{' '.join([PROGRAM, *bare(sys.argv[1:])])}`",
+        *about(PROGRAM, [installed(sys.executable)["python"]]),
         f"{rounds} rounds, in each {milliseconds} ms of every library with every input; medians",
         "x esg: time of the library by that of esg_parser in the same round; spread: the middle half, by the median",
     ]
