@@ -18,9 +18,12 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("esg-parser", "esg-protocols", "esg-server")
+PACKAGES = ("esg-parser", "esg-protocols", "esg-server", "esg-gunicorn")
+PURE = ("esg_server", "esg_gunicorn")
 LICENCES = ("vendor/llhttp/LICENSE", "vendor/http-parser/LICENSE-MIT")
-IMPORTS = "import esg, esg_parser.httptools, esg_parser.parser, esg_parser.url, esg_protocols; print('imports work')"
+IMPORTS = (
+    "import esg.workers, esg_parser.httptools, esg_parser.parser, esg_parser.url, esg_protocols; print('imports work')"
+)
 
 
 def run(*command: str | Path, offline: bool = False) -> None:
@@ -60,8 +63,8 @@ def check_names(wheels: list[Path]) -> None:
         sys.exit(f"expected one wheel for each of {PACKAGES}, found {[wheel.name for wheel in wheels]}.")
     for wheel in wheels:
         pure = wheel.name.endswith("-py3-none-any.whl")
-        if pure != wheel.name.startswith("esg_server"):
-            sys.exit(f"{wheel.name}: only esg-server is pure Python, so only its wheel is py3-none-any.")
+        if pure != wheel.name.startswith(PURE):
+            sys.exit(f"{wheel.name}: the wheels of {PURE} are py3-none-any, and no others.")
 
 
 def check_licences(dist: Path) -> None:
@@ -109,7 +112,7 @@ def install_alone(dist: Path, wheels: list[Path], folder: Path) -> None:
     venv.create(folder / "venv", with_pip=True)
     python = folder / "venv/bin/python"
     find = ["--no-index", "--no-cache-dir", f"--find-links={dist}", f"--find-links={others}"]
-    run(python, "-m", "pip", "install", *find, "esg-server[standard]", offline=True)
+    run(python, "-m", "pip", "install", *find, "esg-server[standard]", "esg-gunicorn", offline=True)
     run(python, "-m", "pip", "check")
     run(python, "-I", "-c", IMPORTS)
     run(folder / "venv/bin/esg", "--help")

@@ -7,6 +7,7 @@ With --check nothing is written, and the exit status says whether every table is
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -16,8 +17,9 @@ from typing import TypeVar
 
 import click
 from api_reference import reference
-from esg.cli import GROUPS, OptionOfField, options_of
-from esg.config import Config
+from esg.cli import GROUPS, group_of
+from esg.cli import main as command
+from esg.options import OptionOfField, variables_of
 from esg_protocols.http1.states import READING, WRITING, ReadEvent, Reading, WriteEvent, Writing
 
 State = TypeVar("State", bound=IntEnum)
@@ -32,39 +34,50 @@ PART = re.compile(r"(<!-- made by tools/make_reference\.py: (\w+) -->\n).*?(<!--
 
 
 def options() -> Iterator[str]:
-    """One table for each group, with what --help says and the variable's name besides."""
-    found = options_of(Config)
+    """One table for each group, with what --help says, and what the option is called elsewhere."""
+    found = [param for param in command.params if isinstance(param, click.Option)]
     for title in GROUPS:
-        rows = [row_of(option) for option in found if option.group == title]
+        rows = [row_of(option) for option in found if group_of(option) == title]
         if rows:
             yield f"### {title}\n"
-            yield from table(["Option", "Variable", "Default", ""], rows)
+            yield from table(["Option", "Key", "Variable", "Default", ""], rows)
             yield ""
 
 
-def row_of(option: OptionOfField) -> list[str]:
+def row_of(option: click.Option) -> list[str]:
     flags = [f"`{flag}`" for flag in (*option.opts, *option.secondary_opts)]
     return [
         " ".join([" / ".join(flags), values_of(option)]).strip(),
-        f"`ESG_{(option.name or '').upper()}`",
+        f"`{option.name}`" if isinstance(option, OptionOfField) else "",
+        ", ".join(f"`{name}`" for name in variables_of(option)) + separator_of(option),
         default_of(option),
         # The default has a column of its own.
         (option.help or "").partition("  [default")[0],
     ]
 
 
-def values_of(option: OptionOfField) -> str:
+def values_of(option: click.Option) -> str:
     if option.is_flag:
         return ""
     if isinstance(option.type, click.Choice):
         return ", ".join(map(str, option.type.choices))
-    return option.type.name.upper()
+    return option.metavar or option.type.name.upper()
 
 
-def default_of(option: OptionOfField) -> str:
+def separator_of(option: click.Option) -> str:
+    """What stands between several values in a variable."""
+    if not option.multiple:
+        return ""
+    named = {None: "white space", "\n": "line ends", os.pathsep: f"`{os.pathsep}`"}
+    return f", values apart by {named[getattr(option, 'separator', None)]}"
+
+
+def default_of(option: click.Option) -> str:
+    if not isinstance(option, OptionOfField) or option.default in (None, (), ""):
+        return ""
     if option.is_flag:
         return "on" if option.default else "off"
-    return "" if option.default is None else f"`{option.default}`"
+    return f"`{option.default}`"
 
 
 # -- The states
