@@ -9,7 +9,7 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,9 +83,9 @@ def get() -> Callable[..., Any]:
 class Process:
     """A program under test, its lines read as they come and its time bounded."""
 
-    def __init__(self, arguments: list[str], cwd: Path, env: dict[str, str]) -> None:
+    def __init__(self, command: Sequence[str], cwd: Path, env: dict[str, str]) -> None:
         self.popen = subprocess.Popen(
-            [sys.executable, *arguments],
+            command,
             cwd=cwd,
             env={**os.environ, "PYTHONWARNINGS": "error", **env},
             stdin=subprocess.DEVNULL,
@@ -130,13 +130,22 @@ class Process:
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Process]]:
-    """Start ``python *arguments`` beside an ``example.py``; ``esg`` puts ``-m esg --port 0`` in front."""
+    """Start ``python *arguments`` beside an ``example.py``.
+
+    ``esg`` puts ``-m esg --port 0`` in front, and ``under`` is a command that runs the whole.
+    """
     processes = []
 
-    def begin(*arguments: str, example: str = HELLO, esg: bool = True, env: dict[str, str] | None = None) -> Process:
+    def begin(
+        *arguments: str,
+        example: str = HELLO,
+        esg: bool = True,
+        env: dict[str, str] | None = None,
+        under: Sequence[str] = (),
+    ) -> Process:
         (tmp_path / "example.py").write_text(textwrap.dedent(example))
         before = ["-m", "esg", "--port", "0"] if esg else []
-        processes.append(Process([*before, *arguments], tmp_path, env or {}))
+        processes.append(Process([*under, sys.executable, *before, *arguments], tmp_path, env or {}))
         return processes[-1]
 
     yield begin

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
+import shutil
 import signal
 import socket
+import subprocess
 import sys
 import time
 import urllib.request
@@ -60,6 +61,17 @@ import asyncio
 async def app(scope, receive, send):
     print("entered", flush=True)
     await asyncio.Event().wait()
+"""
+
+
+STRANGERS = """
+for code in (3, 4):
+    if os.fork() == 0:
+        if os.fork() == 0:
+            time.sleep(0.2)
+            os._exit(code)
+        os._exit(0)
+    os.wait()
 """
 
 
@@ -571,54 +583,24 @@ def test_a_closed_terminal_stops(tmp_path: Path, workers: int) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGTERM or workers == 1
 
 
-def test_process_1_reaps_strangers(tmp_path: Path) -> None:
+def test_process_1_reaps_strangers(start: Start) -> None:
     """Their exit codes mean nothing; a worker of its own is still replaced."""
-    import shutil
-    import subprocess
-
-    unshare = shutil.which("unshare")
-    command = [unshare or "", "--pid", "--fork", "--mount-proc", "--kill-child"]
-    if unshare is None or subprocess.run([*command, "true"], capture_output=True, check=False).returncode:
+    unshare = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
+    if shutil.which("unshare") is None or subprocess.run([*unshare, "true"], capture_output=True).returncode:
         pytest.skip("!!! NOT TESTED: process 1, for unshare --pid may not be used here")
-    (tmp_path / "example.py").write_text(
-        WORKERS
-        + """
-for code in (3, 4):
-    if os.fork() == 0:
-        if os.fork() == 0:
-            time.sleep(0.2)
-            os._exit(code)
-        os._exit(0)
-    os.wait()
-"""
-    )
-    arguments = [sys.executable, "-m", "esg", "--port=0", "--workers=2", "example:app"]
-    process = subprocess.Popen([*command, *arguments], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    try:
-        assert process.stderr is not None
-        lines = []
-        for line in process.stderr:
-            lines.append(line)
-            if "running on" in line:
-                break
-        port = int("".join(lines).split("running on http://127.0.0.1:")[1].split(" ")[0])
-        time.sleep(0.5)  # the strangers' lives; nothing tells of their ends, which is the point
-        init = next(iter(children_of(process.pid)))
-        assert len(children_of(init)) == 2
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=PATIENCE) as response:
-            assert response.status == 200
-        os.kill(min(children_of(init)), signal.SIGKILL)
-        for line in process.stderr:
-            if "is ready" in line:
-                break
-        assert len(children_of(init)) == 2
-        os.kill(init, signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(PATIENCE)
-        assert process.returncode is not None
-    finally:
-        process.kill()
-        process.communicate()
+    workers = Family(start("example:app", "--workers=2", example=WORKERS + STRANGERS, under=unshare))
+    (workers.parent,) = workers.pids()
+    # The strangers are its children from before a worker was ready until it has waited for them.
+    workers.until(lambda: len(workers.pids()) == 2)
+    assert workers.get()
+    os.kill(min(workers.pids()), signal.SIGKILL)
+    workers.wait_for("died (SIGKILL)")
+    workers.wait_for("is ready")
+    workers.until(lambda: len(workers.pids()) == 2)
+    os.kill(workers.parent, signal.SIGTERM)
+    status, _, err = workers.process.end()
+    assert status == 0, err  # process 1 does not die of a signal of its own
+    assert "".join([*workers.process.read, err]).count("died") == 1
 
 
 @pytest.mark.once
