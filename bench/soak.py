@@ -309,10 +309,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     wrong += ["processes that do not go, or zombies"] if not settled else []
     wrong += [f"it ended with {status}"] if status != -signal.SIGTERM else []
     wrong += ["a traceback is in the log"] if "Traceback" in log else []
-    for complaint in wrong:
-        print("!!!", complaint)
     if wrong and options.verbose:
         print(log)
+    for complaint in wrong:
+        print("!!!", complaint)
     return 1 if wrong else 0
 
 
