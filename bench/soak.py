@@ -67,6 +67,9 @@ class Size:
     worker: int
     worker_descriptors: int
 
+    def has_more_open_than(self, other: Size) -> bool:
+        return self.parent_descriptors > other.parent_descriptors or self.worker_descriptors > other.worker_descriptors
+
 
 class Client(asyncio.Protocol):
     """One connection, with one request after another until it ends."""
@@ -167,6 +170,17 @@ class Family:
             max(map(_memory, children), default=0),
             max(map(_descriptors, children), default=0),
         )
+
+    def size_at_rest(self, most: Size) -> Size:
+        """Its size once it has no more descriptors than before, or when patience is at its end.
+
+        Who has closed a connection is faster than who has it closed; and a worker may still be replaced, for which the
+        parent has a channel more.
+        """
+        deadline = time.monotonic() + PATIENCE
+        while (size := self.size()).has_more_open_than(most) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return size
 
     def wait_until_ready(self, workers: int) -> bool:
         """Wait until so many have said so; whether it came to that."""
@@ -294,9 +308,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         before = family.size()
         judge = asyncio.run(soak(family, options))
         settled = family.settle(options.workers) and settled
-        # Who has closed a connection is faster than who has it closed.
-        _wait(lambda: family.size().worker_descriptors <= before.worker_descriptors)
-        after = family.size()
+        after = family.size_at_rest(before)
         log = family.log.read_text()
     finally:
         status = family.stop()
