@@ -416,7 +416,8 @@ def test_workers_leave_no_descriptors(family: Callable[..., Family]) -> None:
         workers.process.signal(signal.SIGHUP)
         workers.until(lambda old=old: not old & workers.pids() and len(workers.pids()) == 2)
     workers.get()
-    assert descriptors() == before
+    # The replacement of one that was killed may be replaced once more, for a reload that came behind its start.
+    workers.until(lambda: descriptors() == before)
     workers.end()
 
 
