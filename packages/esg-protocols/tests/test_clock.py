@@ -29,6 +29,10 @@ class Timers:
         self.now = 50.0
         self.armed: list[tuple[float, Callable[[], None]]] = []
         self.cancelled = 0
+        self.problems: list[dict[str, Any]] = []
+
+    def call_exception_handler(self, problem: dict[str, Any]) -> None:
+        self.problems.append(problem)
 
     def time(self) -> float:
         return self.now
@@ -113,6 +117,40 @@ def test_every_connection_is_told_once(timers: Timers) -> None:
     clock.tick()
     assert not context.connections
     assert all(transport.closed for transport in transports)
+
+
+class Failing(HTTPProtocol):
+    def tick(self) -> None:
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_a_connection_whose_tick_fails_keeps_the_others_not_from_theirs(number: int, timers: Timers) -> None:
+    """Whichever it is in the order of the set: each of three in turn."""
+    context, clock = make(timers)
+    transports = [FakeTransport((Failing if i == number else HTTPProtocol)(context)) for i in range(3)]
+    for transport in transports:
+        transport.protocol.deadline = 60.0
+    timers.now = 60.0
+    clock.tick()
+    assert [transport.closed for transport in transports] == [i != number for i in range(3)]
+    (problem,) = timers.problems
+    assert isinstance(problem["exception"], ZeroDivisionError)
+    assert problem["protocol"] is transports[number].protocol
+
+
+def test_a_tick_that_fails_is_not_the_last(timers: Timers, monkeypatch: pytest.MonkeyPatch) -> None:
+    context, clock = make(timers)
+
+    def fail() -> str:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(clock, "date", fail)
+    with pytest.raises(ZeroDivisionError):
+        clock.start()
+    monkeypatch.undo()
+    timers.advance()
+    assert context.now == 50.0 + INTERVAL
 
 
 def test_deadlines_are_numbers(timers: Timers) -> None:

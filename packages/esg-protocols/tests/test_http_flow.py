@@ -626,7 +626,7 @@ def test_a_bad_rest_of_a_body_behind_its_answer(play_steps: Play) -> None:
 # -- Small parts -------------------------------------------------------------------------------------------------------
 
 
-def test_what_one_step_sends_leaves_together(play_fake: Play) -> None:
+def test_what_one_turn_sends_leaves_together(play_fake: Play) -> None:
     """A write is a system call: not one for each small part, but nothing waits for the app's next step either."""
     seen: list[int] = []
 
@@ -646,7 +646,7 @@ def test_what_one_step_sends_leaves_together(play_fake: Play) -> None:
         client.app = app
         await client.send(GET)
         await client.settle()
-        assert seen == [0, 0, 0, 3, 4, 5]
+        assert seen == [0, 0, 0, 3, 4, 4]
         assert (await client.answer()).body == b"abc" * 5
 
     play_fake(None, case)

@@ -65,7 +65,8 @@ def test_the_connection_without_io(pieces: list[bytes], length: bool, judge: Jud
                 if END not in events:
                     break
                 headers = [(b"content-length", b"%d" % len(body))] if length else []
-                written += connection.send_response(200, headers)
+                # 200 to CONNECT would begin a tunnel.
+                written += connection.send_response(405 if methods[-1] == "CONNECT" else 200, headers)
                 written += connection.send_body(body)
                 if connection.must_close:
                     connection.close()
@@ -263,6 +264,9 @@ class Conversation:
             self.clock.advance(1)
         elif operation in ("shutdown", "abort"):
             getattr(self.transport.protocol, operation)()
+        elif operation == "lose":
+            await asyncio.sleep(0)  # a loop tells of it behind what it has called soon in that turn
+            self.transport.lose()
         elif not self.transport.closed:
             getattr(self.transport, {"eof": "receive_eof"}.get(operation, operation))()
 

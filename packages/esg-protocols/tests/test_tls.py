@@ -53,13 +53,19 @@ def run(request: pytest.FixtureRequest) -> Callable[[Coroutine[Any, Any, Any]], 
 
 
 async def ask(
-    app: Any, server: ssl.SSLContext | None, client: ssl.SSLContext | None, sent: bytes = GET, **options: Any
+    app: Any,
+    server: ssl.SSLContext | None,
+    client: ssl.SSLContext | None,
+    sent: bytes = GET,
+    *,
+    protocol: type[HTTPProtocol] = HTTPProtocol,
+    **options: Any,
 ) -> bytes:
     """What comes back on one connection, on which the last request ends it."""
     loop = asyncio.get_running_loop()
     context = ServerContext(app, Settings(), loop=loop, **options)
     FakeClock(context)
-    listener = await loop.create_server(lambda: HTTPProtocol(context), "127.0.0.1", 0, ssl=server)
+    listener = await loop.create_server(lambda: protocol(context), "127.0.0.1", 0, ssl=server)
     port = listener.sockets[0].getsockname()[1]
     name = "localhost" if client else None
     reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=client, server_hostname=name)
@@ -67,11 +73,39 @@ async def ask(
     answer = await asyncio.wait_for(reader.read(), 20)
     writer.close()
     listener.close()
-    for connection in list(context.connections):
-        connection.abort()
+    await asyncio.wait_for(over(context), 20)
+    return answer
+
+
+async def over(context: ServerContext) -> None:
     while context.connections or context.tasks:
         await asyncio.sleep(0)
-    return answer
+
+
+def test_a_tick_behind_the_clients_goodbye(tls: TLS, run: Any) -> None:
+    """The client has answered our goodbye and the loop has not told of the end yet: a tick may fall between."""
+    ticks: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body"})
+
+    class Ticking(HTTPProtocol):
+        def eof_received(self) -> Any:
+            kept = super().eof_received()
+            self.tick()
+            ticks.append("behind the goodbye")
+            return kept
+
+    async def story() -> list[Any]:
+        problems: list[Any] = []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, problem: problems.append(problem))
+        answer = await ask(app, tls.server, tls.client(), protocol=Ticking)
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        return problems
+
+    assert run(story()) == []
+    assert ticks
 
 
 class Scopes:

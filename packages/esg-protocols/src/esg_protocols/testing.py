@@ -16,7 +16,7 @@ class FakeTransport(asyncio.Transport):
     """An asyncio transport that writes into memory.
 
     Attributes:
-        written: every byte written so far.
+        written: every byte written so far. What is small comes in the loop's next turn: ``await asyncio.sleep(0)``.
         closed: whether the connection is over, by ``close`` or ``abort``.
         aborted: whether ``abort`` ended it.
         eof_written: whether our side was closed by ``write_eof``.

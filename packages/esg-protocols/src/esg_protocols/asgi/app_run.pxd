@@ -17,9 +17,6 @@ cdef extern from "Python.h":
 cdef class AppSide:
     cdef object task
     cdef bint ended
-    # The application's own task is in a step; behind it leaves what was held back
-    cdef bint stepping
-    cdef bint holding
     # Who waits in ``receive``; the last one first
     cdef Wakeup waiter
     cdef Wakeup spare_waiter
@@ -33,7 +30,6 @@ cdef class AppSide:
     cdef Wakeup wait(self, ServerContext context)
     cdef int wake(self, bint at_once) except -1
     cdef object after_send(self, StreamProtocol protocol, bint last)
-    cdef int let_go(self) except -1
     cdef int end(self, error) except -1
 
 

@@ -89,10 +89,6 @@ cdef class AppSide:
             return drain
         return DONE if self.sends % SENDS_IN_A_ROW else Turn()
 
-    cdef int let_go(self) except -1:
-        """Write what was held back: the step in which more could have come is over."""
-        raise AssertionError
-
     cdef int end(self, error) except -1:
         """The application has returned, or raised ``error``."""
         raise AssertionError
@@ -159,21 +155,16 @@ cdef class AppRun:
 
     cdef PySendResult step(self, PyObject **yielded) except PYGEN_ERROR:
         cdef PySendResult result
-        self.side.stepping = True
         try:
             if self.coroutine is None:
                 self.coroutine = steps_of(self.call_app())
             result = PyIter_Send(self.coroutine, None, yielded)
         except BaseException as error:
-            self.side.stepping = False
             self.side.end(error)
             if isinstance(error, FOR_THE_LOOP):
                 raise
             return PYGEN_RETURN
-        self.side.stepping = False
         forget_result()
-        if self.side.holding:
-            self.side.let_go()
         if result == PYGEN_RETURN:
             take_reference(yielded[0])
             self.side.end(None)

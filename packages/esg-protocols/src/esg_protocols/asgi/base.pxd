@@ -8,6 +8,10 @@ cdef class StreamProtocol:
     cdef readonly object transport
     cdef object transport_write
     cdef object transport_writelines
+    # What leaves when the loop's turn is over
+    cdef bytes outgoing
+    # The outbox has us on its list
+    cdef bint posted
     # What the transport reads it copies, unless we have a buffer for it
     cdef bint copies_reads
     # When the connection has waited long enough, on the clock's time; 0 is never
@@ -33,6 +37,9 @@ cdef class StreamProtocol:
     cdef bint broken
 
     cdef int write(self, data) except -1
+    cdef int hold_back(self, bytes data) except -1
+    cdef int post(self) except -1
+    cdef int write_out(self) except -1
     cdef int pause_reading(self) except -1
     cdef int resume_reading(self) except -1
     cdef int set_deadline(self, double seconds) except -1
@@ -41,6 +48,7 @@ cdef class StreamProtocol:
     cdef double extended(self, double deadline, double seconds, long long size) noexcept
     cdef int watch_writing(self) except -1
     cdef int check_writing(self) except -1
+    cdef int close(self) except -1
     cdef int finish(self, bint client_may_be_sending) except -1
     cdef int throw_away(self, Py_ssize_t size) except -1
     cdef int check_goodbye(self) except -1
@@ -48,3 +56,13 @@ cdef class StreamProtocol:
     cdef long long to_be_written(self) except -1
     cdef object wait_for_drain(self)
     cdef int wake_drains(self) except -1
+
+
+cdef class Outbox:
+    cdef object loop
+    cdef object context
+    cdef list senders
+    cdef object write_method
+
+    cdef int add(self, StreamProtocol sender) except -1
+    cdef int tell(self, StreamProtocol sender, error) except -1

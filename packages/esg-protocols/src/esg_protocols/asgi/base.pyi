@@ -1,6 +1,7 @@
 """The transport's side of a connection: writing, flow control, the deadline and the end."""
 
 import asyncio
+import contextvars
 
 from typing_extensions import disjoint_base
 
@@ -43,7 +44,20 @@ class StreamProtocol:
         """The client did not take what was written in time: drop the connection."""
 
     def abort(self) -> None:
-        """Drop the connection and what is still to be written. Harmless when it is over."""
+        """Drop the connection, and of what is written that which the system has not taken. Harmless when it is over."""
 
     def reset(self) -> None:
         """Drop the connection so that a TCP client sees a reset, not an end. Harmless when it is over."""
+
+@disjoint_base
+class Outbox:
+    """What connections have to write, until the loop has read from every one that had something.
+
+    Args:
+        loop: the event loop, which is asked for a call in its next turn.
+        context: the context of that call.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, context: contextvars.Context) -> None: ...
+    def write_all(self) -> None:
+        """Let it all leave. The loop calls it."""

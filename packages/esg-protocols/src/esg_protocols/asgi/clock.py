@@ -25,8 +25,9 @@ class Clock:
 
     def start(self) -> None:
         """Tick now and every second from here on."""
-        self.tick()
+        # Whatever a tick meets, there is a next one.
         self._handle = self._context.loop.call_later(INTERVAL, self.start)
+        self.tick()
 
     def stop(self) -> None:
         """Tick no more."""
@@ -41,7 +42,12 @@ class Clock:
         if context.settings.date_header:
             context.date_line = f"date: {self.date()}\r\n".encode()
         for connection in tuple(context.connections):
-            connection.tick()
+            try:
+                connection.tick()
+            except Exception as error:
+                # One connection's failure is not the others', whose time would stand still.
+                told = {"message": "The tick of a connection failed", "exception": error, "protocol": connection}
+                context.loop.call_exception_handler(told)
 
     def time(self) -> float:
         """Seconds on the loop's monotonic clock."""

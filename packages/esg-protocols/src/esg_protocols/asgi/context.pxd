@@ -63,6 +63,8 @@ cdef class ServerContext:
     cdef Py_ssize_t most_messages
     cdef dict task_options
     cdef ForWakeups for_wakeups
+    # What connections write, until the loop's turn is over; theirs to make
+    cdef object outbox
     # The exchange used last of those that may serve again; scopes to be, by the address that was connected to
     cdef object spare
     cdef int spares

@@ -142,7 +142,7 @@ cdef class Exchange(AppSide):
         self.body_size = 0
         self.body_complete = self.body_delivered = self.responded = self.disconnected = self.input_ended = False
         self.sends = 0
-        self.holding = self.spare = False
+        self.spare = False
         return True
 
     cdef void forget(self) noexcept:
@@ -210,23 +210,10 @@ cdef class Exchange(AppSide):
             self.fail(error)
             raise
         if data is NO_BYTES:
-            self.hold()
+            protocol.hold_parts()
         else:
             protocol.write(data)
         return self.after_writing()
-
-    cdef int hold(self) except -1:
-        """What is in the connection's buffer leaves when the app's step is over: a write for every part is what costs."""
-        if self.stepping:
-            self.holding = True
-        elif not self.protocol.flush_is_due and self.connection.out.size:
-            self.protocol.flush_is_due = True
-            self.protocol.context.loop.call_soon(self.protocol.flush)
-        return 0
-
-    cdef int let_go(self) except -1:
-        self.holding = False
-        return self.protocol.write(self.connection.flush())
 
     cdef object send_otherwise(self, kind, dict message):
         """The messages of the extensions."""

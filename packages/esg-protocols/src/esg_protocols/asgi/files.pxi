@@ -69,6 +69,7 @@ cdef class FileBody(Waiting):
         if self.left and HAS_SENDFILE:
             self.take_socket()
         self.protocol.write(head)
+        self.protocol.write_out()  # the system may send what is behind it at once
         self.waited = self.go_on()
         return 0
 

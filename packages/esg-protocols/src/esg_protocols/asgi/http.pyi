@@ -92,9 +92,6 @@ class HTTPProtocol(StreamProtocol):
     def go_on(self) -> None:
         """Go on with requests that were read already. The loop calls it."""
 
-    def flush(self) -> None:
-        """Write what was held back. The loop calls it."""
-
     def run_later(self) -> None:
         """Start the request that was read with the last one. The loop calls it."""
 

@@ -105,8 +105,8 @@ cdef class HTTPProtocol(StreamProtocol):
     # Requests that have begun on this connection, and how many it were at the last tick
     cdef long long requests
     cdef long long requests_before
-    # What apps sent outside their own task's steps leaves in the loop's next turn
-    cdef bint flush_is_due
+    # Parts of a body are in the connection's buffer, and leave when the loop's turn is over
+    cdef bint parts_held
     # The time for a head that has begun is running
     cdef bint head_awaited
 
@@ -183,6 +183,23 @@ cdef class HTTPProtocol(StreamProtocol):
             self.transport.set_protocol(self)
         return 0
 
+    # -- Writing
+
+    cdef int hold_parts(self) except -1:
+        """What is in the connection's buffer leaves with what comes behind it: a write for every part is what costs."""
+        self.parts_held = True
+        return self.post()
+
+    cdef int write_out(self) except -1:
+        cdef bytes parts
+        if self.parts_held:
+            self.parts_held = False
+            parts = self.connection.flush()
+            self.outgoing = parts if self.outgoing is None else self.outgoing + parts
+        return StreamProtocol.write_out(self)
+
+    # -- The end of the input
+
     def eof_received(self):
         """Whether the transport stays open: a client may close its side behind a request and still be answered."""
         cdef bint in_work = self.exchange is not None or self.later is not None
@@ -194,7 +211,7 @@ cdef class HTTPProtocol(StreamProtocol):
             if self.exchange is not None:
                 self.exchange.end_input()
             return True
-        self.transport.close()
+        self.close()
         return None
 
     # -- Exchanges
@@ -264,6 +281,7 @@ cdef class HTTPProtocol(StreamProtocol):
                 raise RemoteProtocolError("a WebSocket handshake has no body", 400)
         except RemoteProtocolError as error:
             return self.refuse(error)
+        self.write_out()  # the answers to requests before this one
         websocket = WebSocketProtocol(self.context)
         transport, self.transport = self.transport, None
         self.lost = True
@@ -434,10 +452,6 @@ cdef class HTTPProtocol(StreamProtocol):
             if self.later is not None:
                 self.context.loop.call_soon(self.run_later, context=self.context.context)
         return 0
-
-    def flush(self):
-        self.flush_is_due = False
-        self.write(self.connection.flush())
 
     def run_later(self):
         cdef list events = self.later

@@ -75,7 +75,7 @@ cdef class WebSocketProtocol(StreamProtocol):
             self.throw_away(len(data))
 
     def eof_received(self):
-        self.transport.close()
+        self.close()
 
     def tick(self):
         StreamProtocol.tick(self)
