@@ -137,9 +137,16 @@ class Process:
 
     def wait(self) -> int:
         """Wait for the end and say how it ended."""
-        status = self.popen.wait(PATIENCE)
+        assert self.ends_within(PATIENCE), f"it did not end ({states(self.popen.pid)}):\n{self.told()}"
         self._reader.join(PATIENCE)
-        return status
+        return self.popen.returncode
+
+    def ends_within(self, seconds: float) -> bool:
+        try:
+            self.popen.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
 
     def close(self) -> None:
         """End it, come what may."""
@@ -148,6 +155,27 @@ class Process:
         self.wait()
         if self.popen.stdout is not None:
             self.popen.stdout.close()
+
+
+def children(pid: int) -> dict[int, str]:
+    """The state letters of a process's children as /proc has them, by their pids; nothing where there is no /proc."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, parent = path.read_text().rpartition(")")[2].split()[:2]  # behind a name that may hold anything
+            if int(parent) == pid:
+                found[int(path.parent.name)] = state
+    return found
+
+
+def states(pid: int) -> str:
+    """How a process and its children are, for messages."""
+    with contextlib.suppress(OSError):
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        state = next(line for line in lines if line.startswith("State:"))
+        place = Path(f"/proc/{pid}/wchan").read_text()
+        return f"{state}, at {place}, children {children(pid)}"
+    return "no /proc tells how it is"
 
 
 class Server(Process):
