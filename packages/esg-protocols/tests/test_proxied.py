@@ -48,7 +48,7 @@ class Front:
         await send({"type": "http.response.body", "body": b"hello"})
 
     async def settle(self) -> None:
-        for _ in range(5):
+        for _ in range(20):
             await asyncio.sleep(0)
 
     async def answers(self) -> int:
