@@ -112,8 +112,8 @@ class Gunicorn(Process):
         return Wire(self.port)
 
     def wait(self) -> int:
-        # gunicorn 21.2 reaps in its handler of SIGCHLD. What is raised there leaves other workers zombies, and it waits for
-        # them as if they were to end gracefully. Workers that run do not get that time from us.
+        # gunicorn 21.2 reaps in its handler of SIGCHLD. What is raised there leaves other workers zombies, for which it
+        # waits as if they were to end gracefully. Workers that run do not get that time from us.
         if not self.ends_within(PATIENCE) and set(children(self.popen.pid).values()) <= {"Z"}:
             self.ends_within(GRACEFUL_TIMEOUT)
         return super().wait()
