@@ -70,14 +70,15 @@ class TrustedPeers:
             if item.strip():
                 self._add(item.strip())
         self.has_address = functools.lru_cache(KEPT)(self._has_address)
+        # Asked for every connection, and hosts connect more than once.
+        self._has_host_again = functools.lru_cache(KEPT)(self._has_host)
 
     def has_peer(self, client: tuple[str, int | None] | None, server: tuple[str, int | None] | None) -> bool:
         """Whether the peer of a connection is one of them."""
         if self.everybody:
             return True
         if client is not None:
-            address = _read_address(client[0].partition("%")[0])
-            return address is not None and self.has_address(address)
+            return self._has_host_again(client[0])
         # No address at either end but a path at ours: a UNIX socket.
         return server is not None and server[1] is None and ("unix" in self._words or server[0] in self._words)
 
@@ -95,6 +96,10 @@ class TrustedPeers:
             self._words.add("\0" + item[1:] if item[0] == "@" else item)
         else:
             self._networks.append(_read_network(item))
+
+    def _has_host(self, name: str) -> bool:
+        address = _read_address(name.partition("%")[0])
+        return address is not None and self.has_address(address)
 
     def _has_address(self, text: str) -> bool:
         address = ipaddress.ip_address(text)

@@ -12,6 +12,8 @@ cdef class StreamProtocol:
     cdef bytes outgoing
     # The outbox has us on its list
     cdef bint posted
+    # Over TLS
+    cdef bint secure
     # What the transport reads it copies, unless we have a buffer for it
     cdef bint copies_reads
     # When the connection has waited long enough, on the clock's time; 0 is never
@@ -52,7 +54,6 @@ cdef class StreamProtocol:
     cdef int finish(self, bint client_may_be_sending) except -1
     cdef int throw_away(self, Py_ssize_t size) except -1
     cdef int check_goodbye(self) except -1
-    cdef bint is_secure(self) except -1
     cdef long long to_be_written(self) except -1
     cdef object wait_for_drain(self)
     cdef int wake_drains(self) except -1

@@ -33,9 +33,11 @@ cdef class StreamProtocol:
     def connection_made(self, transport):
         self.transport = transport
         self.transport_write = transport.write
-        self.copies_reads = type(transport).__module__ == "uvloop.loop" and transport.get_extra_info("sslcontext") is None
+        self.secure = transport.get_extra_info("sslcontext") is not None
+        cdef str origin = type(transport).__module__
+        self.copies_reads = origin == "uvloop.loop" and not self.secure
         # asyncio's writelines pauses nobody in CPython 3.12.0 to 3.12.8 and 3.13.0 to 3.13.1 (CVE-2024-12254).
-        if type(transport).__module__.startswith("asyncio."):
+        if origin.startswith("asyncio."):
             set_no_delay(transport)
         else:
             self.transport_writelines = transport.writelines
@@ -154,13 +156,10 @@ cdef class StreamProtocol:
         cdef long long size = <long long> self.transport.get_write_buffer_size() + self.outside
         if self.outgoing is not None:
             size += len(self.outgoing)
-        if self.is_secure():
+        if self.secure:
             # The socket below TLS has a buffer of its own, of which nobody tells: it drains into the system's.
             size += unsent(self.transport)
         return size
-
-    cdef bint is_secure(self) except -1:
-        return self.transport.get_extra_info("sslcontext") is not None
 
     def on_write_deadline(self):
         self.abort()
@@ -250,7 +249,7 @@ cdef class StreamProtocol:
         if self.transport.can_write_eof():
             self.write_out()
             self.transport.write_eof()
-        elif not (self.is_secure() and ends_at_data(self.transport)):
+        elif not (self.secure and ends_at_data(self.transport)):
             self.close()
         return 0
 
@@ -261,7 +260,7 @@ cdef class StreamProtocol:
         """
         if self.may_be_sending or self.transport is None or not self.transport.is_closing():
             return 0
-        if self.is_secure() and not self.to_be_written():
+        if self.secure and not self.to_be_written():
             self.transport.abort()
         return 0
 

@@ -93,7 +93,7 @@ cdef class ServerContext:
     cdef readonly set connections
     cdef readonly set tasks
 
-    cdef ScopeTemplate make_template(self, transport, proxy_header)
+    cdef ScopeTemplate make_template(self, transport, bint secure, proxy_header)
     cdef Wakeup make_wakeup(self)
     cdef bint is_overloaded(self) noexcept
     cdef int count_request(self) except -1

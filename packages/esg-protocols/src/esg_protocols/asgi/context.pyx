@@ -98,10 +98,10 @@ cdef class ServerContext:
         self.connections = set()
         self.tasks = set()
 
-    cdef ScopeTemplate make_template(self, transport, proxy_header):
+    cdef ScopeTemplate make_template(self, transport, bint secure, proxy_header):
         cdef tuple server = server_address(transport)
         cdef ScopeTemplate template = self.templates.get(server)
-        if template is None or transport.get_extra_info("sslcontext") is not None:
+        if template is None or secure:
             template = make_template(transport, self.settings.root_path, self.server_cert)
             if template.tls is None:
                 if len(self.templates) >= MOST_TEMPLATES:

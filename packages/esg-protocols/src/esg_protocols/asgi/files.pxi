@@ -76,7 +76,7 @@ cdef class FileBody(Waiting):
     cdef int take_socket(self) except -1:
         cdef object transport = self.protocol.transport
         cdef object sock = transport.get_extra_info("socket")
-        if sock is not None and transport.get_extra_info("sslcontext") is None:
+        if sock is not None and not self.protocol.secure:
             self.socket = sock.fileno()
             transport.set_write_buffer_limits(high=0)
         return 0

@@ -120,7 +120,7 @@ cdef class HTTPProtocol(StreamProtocol):
 
     def connection_made(self, transport):
         StreamProtocol.connection_made(self, transport)
-        self.template = self.context.make_template(transport, self.proxy_header)
+        self.template = self.context.make_template(transport, self.secure, self.proxy_header)
         self.await_head()
         if self.context.closing:
             self.shutdown()
@@ -205,7 +205,7 @@ cdef class HTTPProtocol(StreamProtocol):
         cdef bint in_work = self.exchange is not None or self.later is not None
         cdef bint answer_is_due = in_work and self.connection.read_state == READING_DONE
         self.connection.receive_eof()
-        if self.is_secure():
+        if self.secure:
             self.watch_writing()  # TLS has no half: the connection ends, behind what is written
         elif answer_is_due and not self.lingering:
             if self.exchange is not None:
@@ -283,6 +283,7 @@ cdef class HTTPProtocol(StreamProtocol):
             return self.refuse(error)
         self.write_out()  # the answers to requests before this one
         websocket = WebSocketProtocol(self.context)
+        websocket.secure = self.secure
         transport, self.transport = self.transport, None
         self.lost = True
         self.clear_deadline()
