@@ -20,7 +20,7 @@ import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from http.client import HTTPResponse
 from pathlib import Path
@@ -38,6 +38,7 @@ UPGRADE = (
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 )
 GET = b"GET / HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n\r\n"
+LAST = GET[:-2] + b"Connection: close\r\n\r\n"
 
 
 def post(body: bytes) -> bytes:
@@ -48,6 +49,11 @@ def read_response(client: socket.socket) -> None:
     with HTTPResponse(client) as response:
         response.begin()
         response.read()
+
+
+def read_to_the_end(client: socket.socket) -> None:
+    while client.recv(4096):
+        pass
 
 
 def read_message(client: socket.socket) -> None:
@@ -66,11 +72,13 @@ class Load:
     read: Callable[[socket.socket], None] = read_response
     first: bytes = b""  # what is sent once, before
     logged: bool = False  # in an access log, in a file
+    alone: bool = False  # each on a connection of its own
 
 
 LOADS = {
     "hello": Load("bench.apps.hello:app", GET, 1000),
     "logged": Load("bench.apps.hello:app", GET, 1000, logged=True),
+    "connect": Load("bench.apps.hello:app", LAST, 1000, read_to_the_end, alone=True),
     "echo": Load("bench.apps.bodies:echo", post(b"x" * 1024), 1000),
     "upload": Load("bench.apps.bodies:count", post(bodies.LARGE), 30),
     "chunks": Load("bench.apps.bodies:chunks", GET, 200),
@@ -97,12 +105,13 @@ def main() -> int:
 
 
 def _count(load: Load, folder: Path) -> Path:
-    with _served(load, folder) as (pid, client):
+    with _served(load, folder) as (pid, port), _connected(port, load.first) as client:
 
         def requests(count: int) -> None:
             for _ in range(count):
-                client.sendall(load.data)
-                load.read(client)
+                with _connected(port) if load.alone else nullcontext(client) as connection:
+                    connection.sendall(load.data)
+                    load.read(connection)
 
         requests(WARM)
         _control(pid, "--instr=on")
@@ -115,8 +124,8 @@ def _count(load: Load, folder: Path) -> Path:
 
 
 @contextmanager
-def _served(load: Load, folder: Path) -> Iterator[tuple[int, socket.socket]]:
-    """The server's process, and a client that has connected."""
+def _served(load: Load, folder: Path) -> Iterator[tuple[int, int]]:
+    """The server's process and its port."""
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = taken.getsockname()[1]
     command = ["valgrind", "--quiet", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={folder}/out"]
@@ -129,15 +138,20 @@ def _served(load: Load, folder: Path) -> Iterator[tuple[int, socket.socket]]:
             while "running on" not in (line := process.stderr.readline()):
                 if not line:
                     raise SystemExit("the server did not start")
-            with socket.create_connection(("127.0.0.1", port), PATIENCE) as client:
-                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                if load.first:
-                    client.sendall(load.first)
-                    while b"\r\n\r\n" not in client.recv(4096):
-                        pass
-                yield process.pid, client
+            yield process.pid, port
         finally:
             process.terminate()
+
+
+@contextmanager
+def _connected(port: int, first: bytes = b"") -> Iterator[socket.socket]:
+    with socket.create_connection(("127.0.0.1", port), PATIENCE) as client:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if first:
+            client.sendall(first)
+            while b"\r\n\r\n" not in client.recv(4096):
+                pass
+        yield client
 
 
 def _control(pid: int, action: str) -> None:
