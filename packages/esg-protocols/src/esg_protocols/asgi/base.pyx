@@ -276,7 +276,7 @@ cdef class Outbox:
     """What connections have to write, until the loop has read from every one that had something.
 
     An answer written at once finds its client asleep, and the system has to wake it; answers written in a row wake it
-    once: a tenth of a small request's time (bench/results, echo). So each loop's turn is one of reading, then one of writing.
+    once. So each turn of the loop is one of reading, then one of writing.
     """
 
     def __init__(self, loop, context):
