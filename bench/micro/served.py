@@ -1,9 +1,11 @@
 """Instructions that the whole server takes for a request, counted by callgrind, and where they go.
 
-A real process serves one client on one connection, over uvloop where it is installed. Counting starts when it has
-served some requests. Two runs differ by a few tens of instructions, so this shows what the clock cannot on a shared
-machine. Instructions are not time: a system call costs none of them, and a copy is dear in cache; copies are made in
-steps here, so that they count at all. Figures compare only with those of the same interpreter and compiler.
+A real process serves one client on one connection, or several that send at once, over uvloop where it is installed.
+Counting starts when it has served some requests. Two runs differ by a few tens of instructions, so this shows what the
+clock cannot on a shared machine. Instructions are not time: a system call costs none of them, and a copy is dear in
+cache; copies are made in steps here, so that they count at all. What a processor's first caches would not have held can
+be counted too: a server of many clients waits for that about as long as it works. Figures compare only with those of
+the same interpreter and compiler.
 
 Run: python -m bench.micro.served --help
 """
@@ -20,18 +22,21 @@ import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPResponse
 from pathlib import Path
 
 from bench.apps import bodies
-from bench.arguments import names, refuse
+from bench.arguments import names, refuse, whole
 from bench.micro.instructions import COPY_IN_STEPS, ROOT
 from bench.micro.websocket import masked
 
 PROGRAM = "python -m bench.micro.served"
 WARM = 20
+# First caches as most processors have them; the last one, which must be told too, is as large as a second one.
+CACHES = ["--cache-sim=yes", "--I1=32768,8,64", "--D1=32768,8,64", "--LL=524288,8,64"]
+INSTRUCTIONS, CODE_MISSES, READ_MISSES, WRITE_MISSES = "Ir", "I1mr", "D1mr", "D1mw"
 PATIENCE = 120.0
 UPGRADE = (
     b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
@@ -93,42 +98,59 @@ def main() -> int:
         return refuse("valgrind is not installed (Debian and Ubuntu: apt install valgrind).")
     for name in options.load:
         load = LOADS[name]
+        rounds = max(1, load.count // options.clients)
         with tempfile.TemporaryDirectory() as folder:
-            costs = read_costs(_count(load, Path(folder)))
-        print(f"{name}: {sum(costs.own.values()) / load.count:,.0f} instructions a request", flush=True)
-        if options.profile:
-            print("\n".join(_profile(costs, load.count)))
+            found = _count(load, rounds, Path(folder), options)
+            _report(name, found, rounds * options.clients, options)
     return 0
+
+
+def _report(name: str, found: Path, count: int, options: argparse.Namespace) -> None:
+    costs = read_costs(found)
+    print(f"{name}: {costs.total / count:,.0f} instructions a request", flush=True)
+    if options.misses:
+        code = read_costs(found, CODE_MISSES)
+        data = read_costs(found, READ_MISSES).total + read_costs(found, WRITE_MISSES).total
+        print(
+            f"{name}: not in the cache {code.total / count:,.0f} times code, {data / count:,.0f} times data", flush=True
+        )
+    if options.profile:
+        print("\n".join(_profile(costs, count)))
 
 
 # -- Counting
 
 
-def _count(load: Load, folder: Path) -> Path:
-    with _served(load, folder) as (pid, port), _connected(port, load.first) as client:
+def _count(load: Load, rounds: int, folder: Path, options: argparse.Namespace) -> Path:
+    with _served(load, folder, options.misses) as (pid, port), ExitStack() as stack:
+        kept = [] if load.alone else [stack.enter_context(_connected(port, load.first)) for _ in range(options.clients)]
 
-        def requests(count: int) -> None:
-            for _ in range(count):
-                with _connected(port) if load.alone else nullcontext(client) as connection:
-                    connection.sendall(load.data)
-                    load.read(connection)
+        def serve(rounds: int) -> None:
+            for _ in range(rounds):
+                with ExitStack() as fresh:
+                    clients = kept or [fresh.enter_context(_connected(port)) for _ in range(options.clients)]
+                    for client in clients:
+                        client.sendall(load.data)
+                    for client in clients:
+                        load.read(client)
 
-        requests(WARM)
+        serve(WARM)
         _control(pid, "--instr=on")
-        requests(WARM)
+        serve(WARM)
         _control(pid, "--zero")
-        requests(load.count)
+        serve(rounds)
         _control(pid, "--instr=off")
         _control(pid, "--dump")
     return max(folder.glob("out.*"), key=lambda path: int(path.suffix[1:]))
 
 
 @contextmanager
-def _served(load: Load, folder: Path) -> Iterator[tuple[int, int]]:
+def _served(load: Load, folder: Path, misses: bool) -> Iterator[tuple[int, int]]:
     """The server's process and its port."""
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = taken.getsockname()[1]
     command = ["valgrind", "--quiet", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={folder}/out"]
+    command += CACHES * misses
     command += [sys.executable, "-m", "esg", load.app, "--port", str(port)]
     command += ["--access-log-file", f"{folder}/access"] if load.logged else ["--no-access-log"]
     environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": str(ROOT), "GLIBC_TUNABLES": COPY_IN_STEPS}
@@ -164,15 +186,20 @@ def _control(pid: int, action: str) -> None:
 
 @dataclass
 class Costs:
-    """Instructions by function: its own, and those of what it calls, too."""
+    """Instructions, or something else that was counted, by function: its own, and those of what it calls, too."""
 
     own: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     whole: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     calls: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
+    @property
+    def total(self) -> int:
+        return sum(self.own.values())
 
-def read_costs(path: Path) -> Costs:
+
+def read_costs(path: Path, event: str = INSTRUCTIONS) -> Costs:
     """Read what callgrind wrote; its own annotate splits a function by the files that were inlined into it."""
+    events: list[str] = []
     costs, known = Costs(), dict[str, str]()
     function = called = ""
     is_call = False
@@ -184,6 +211,8 @@ def read_costs(path: Path) -> Costs:
         return known[number]
 
     for line in path.read_text().splitlines():
+        if line.startswith("events: "):
+            events = line.split()[1:]
         kind, _, value = line.partition("=")
         if kind == "fn":
             function = name_of(value)
@@ -192,11 +221,13 @@ def read_costs(path: Path) -> Costs:
         elif kind == "calls":
             is_call = True
             costs.calls[called] += int(value.split()[0])
-        elif found := re.fullmatch(r"[+\-*\d]\S* (\d+)", line):
+        elif re.fullmatch(r"[+\-*\d]\S*( \d+)+", line):
+            # Those at the end that would be 0 are left out.
+            cost = dict(zip(events, map(int, line.split()[1:]), strict=False)).get(event, 0)
             if not is_call:
-                costs.own[function] += int(found[1])
+                costs.own[function] += cost
             if function != called or not is_call:
-                costs.whole[function] += int(found[1])
+                costs.whole[function] += cost
             is_call = False
     return costs
 
@@ -212,6 +243,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=PROGRAM, description="Instructions that the server takes for a request.")
     parser.add_argument(
         "--load", metavar="A,B", type=names(LOADS), default=list(LOADS), help=f"some of {', '.join(LOADS)}"
+    )
+    parser.add_argument(
+        "--clients", metavar="N", type=whole(1, 500), default=1, help="on so many connections at once; default: 1"
+    )
+    parser.add_argument(
+        "--misses", action="store_true", help="also count what caches of 32 KiB for code and for data had not"
     )
     parser.add_argument("--profile", action="store_true", help="also show which functions take them")
     return parser

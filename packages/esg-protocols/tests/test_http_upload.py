@@ -45,7 +45,7 @@ class Bodies:
 
 
 def reads_directly(client: Any) -> bool:
-    return hasattr(client.protocol, "get_buffer")
+    return hasattr(client.protocol.transport.get_protocol(), "get_buffer")
 
 
 def is_uvloop(client: Any) -> bool:

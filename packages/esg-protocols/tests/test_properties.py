@@ -97,7 +97,8 @@ def test_the_protocol(
             if message["type"] == "http.disconnect":
                 return
             body, more = body + message["body"], message["more_body"]
-        await send({"type": "http.response.start", "status": 200})
+        # 200 to CONNECT would begin a tunnel.
+        await send({"type": "http.response.start", "status": 405 if scope["method"] == "CONNECT" else 200})
         await send({"type": "http.response.body", "body": body, "more_body": True})
         await send({"type": "http.response.body"})
 

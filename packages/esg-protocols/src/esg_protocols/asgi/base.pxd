@@ -2,15 +2,20 @@
 
 from esg_protocols.asgi.context cimport ServerContext
 
+cdef enum:
+    # Fewer bytes than this wait for their round. More are worth a system call of their own, and are in the processor's
+    # cache when they have just been read.
+    LEAST_AT_ONCE = 16384
+
 
 cdef class StreamProtocol:
     cdef ServerContext context
     cdef readonly object transport
     cdef object transport_write
     cdef object transport_writelines
-    # What leaves when the loop's turn is over
+    # What leaves in the next round
     cdef bytes outgoing
-    # The outbox has us on its list
+    # It has us on its list of those that write
     cdef bint posted
     # Over TLS
     cdef bint secure
@@ -42,6 +47,8 @@ cdef class StreamProtocol:
     cdef int hold_back(self, bytes data) except -1
     cdef int post(self) except -1
     cdef int write_out(self) except -1
+    cdef int go_on_in_round(self) except -1
+    cdef int go_on_with_read(self) except -1
     cdef int pause_reading(self) except -1
     cdef int resume_reading(self) except -1
     cdef int set_deadline(self, double seconds) except -1
@@ -59,11 +66,18 @@ cdef class StreamProtocol:
     cdef int wake_drains(self) except -1
 
 
-cdef class Outbox:
+cdef class Round:
     cdef object loop
     cdef object context
+    cdef list starters
     cdef list senders
-    cdef object write_method
+    cdef object run_method
+    # The loop has been asked to call
+    cdef bint due
 
-    cdef int add(self, StreamProtocol sender) except -1
-    cdef int tell(self, StreamProtocol sender, error) except -1
+    cdef int start(self, StreamProtocol starter) except -1
+    cdef int write(self, StreamProtocol sender) except -1
+    cdef int call(self) except -1
+    cdef int start_all(self) except -1
+    cdef int write_all(self) except -1
+    cdef int tell(self, StreamProtocol connection, error) except -1

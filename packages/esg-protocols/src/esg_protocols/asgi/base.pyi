@@ -50,8 +50,8 @@ class StreamProtocol:
         """Drop the connection so that a TCP client sees a reset, not an end. Harmless when it is over."""
 
 @disjoint_base
-class Outbox:
-    """What connections have to write, until the loop has read from every one that had something.
+class Round:
+    """What connections have to do when the loop has read from every one: applications run, answers leave.
 
     Args:
         loop: the event loop, which is asked for a call in its next turn.
@@ -59,5 +59,5 @@ class Outbox:
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, context: contextvars.Context) -> None: ...
-    def write_all(self) -> None:
-        """Let it all leave. The loop calls it."""
+    def run(self) -> None:
+        """Let it all be done. The loop calls it."""

@@ -15,10 +15,6 @@ cdef double LINGER_SECONDS = 2.0
 # How much of it is read and thrown away in that time; then the socket waits. It costs about as much as one request of a
 # size that is seldom refused, and a client that sends first and reads then has its answer.
 cdef long long MOST_THROWN_AWAY = 16 << 20
-cdef enum:
-    # A connection holds back less than this. More is worth a system call of its own, whenever it comes.
-    MOST_HELD_BACK = 16384
-
 # struct linger: closing waits for nothing, so that TCP resets the connection.
 cdef bytes NO_LINGER = struct.pack("ii", 1, 0)
 cdef object UNIX = getattr(socket, "AF_UNIX", None)
@@ -27,8 +23,8 @@ cdef object UNIX = getattr(socket, "AF_UNIX", None)
 cdef class StreamProtocol:
     def __init__(self, ServerContext context not None):
         self.context = context
-        if context.outbox is None:
-            context.outbox = Outbox(context.loop, context.context)
+        if context.round is None:
+            context.round = Round(context.loop, context.context)
 
     def connection_made(self, transport):
         self.transport = transport
@@ -89,7 +85,7 @@ cdef class StreamProtocol:
         """The one way that bytes leave."""
         if self.transport_write is None:
             return 0
-        if type(data) is bytes and len(<bytes> data) < MOST_HELD_BACK:
+        if type(data) is bytes and len(<bytes> data) < LEAST_AT_ONCE:
             return self.hold_back(<bytes> data) if data else 0
         self.write_out()
         if type(data) is not list:
@@ -102,9 +98,9 @@ cdef class StreamProtocol:
         return 0
 
     cdef int hold_back(self, bytes data) except -1:
-        """Let ``data`` leave when the loop's turn is over (see Outbox)."""
+        """Let ``data`` leave when the loop's turn is over (see Round)."""
         if self.outgoing is not None:
-            if len(self.outgoing) + len(data) < MOST_HELD_BACK:
+            if len(self.outgoing) + len(data) < LEAST_AT_ONCE:
                 self.outgoing += data
                 return 0
             self.write_out()
@@ -112,7 +108,7 @@ cdef class StreamProtocol:
         return self.post()
 
     cdef int post(self) except -1:
-        return 0 if self.posted else (<Outbox> self.context.outbox).add(self)
+        return 0 if self.posted else (<Round> self.context.round).write(self)
 
     cdef int write_out(self) except -1:
         """Let what was held back leave now: before what must come behind it, and before the end."""
@@ -180,6 +176,13 @@ cdef class StreamProtocol:
         return 0
 
     # -- Reading
+
+    cdef int go_on_in_round(self) except -1:
+        """Let what was read be gone on with when the loop has read from all connections (see Round)."""
+        return (<Round> self.context.round).start(self)
+
+    cdef int go_on_with_read(self) except -1:
+        raise AssertionError
 
     cdef int pause_reading(self) except -1:
         if not self.reading_paused and self.transport is not None:
@@ -272,27 +275,64 @@ cdef class StreamProtocol:
         return 0
 
 
-cdef class Outbox:
-    """What connections have to write, until the loop has read from every one that had something.
+cdef class Round:
+    """What connections have to do when the loop has read from every one that had something: applications run, answers leave.
 
-    An answer written at once finds its client asleep, and the system has to wake it; answers written in a row wake it
-    once. So each turn of the loop is one of reading, then one of writing.
+    So a turn of the loop is one of reading, one of running, one of writing. The code of a whole request is more than a
+    processor keeps at hand, that of a part is not, and is there still for the next connection. And an answer written at
+    once finds its client asleep, which the system has to wake; answers written in a row wake it once.
     """
 
     def __init__(self, loop, context):
         self.loop = loop
         self.context = context
+        self.starters = []
         self.senders = []
-        self.write_method = self.write_all
+        self.run_method = self.run
 
-    cdef int add(self, StreamProtocol sender) except -1:
-        if not self.senders:
-            self.loop.call_soon(self.write_method, context=self.context)
+    cdef int start(self, StreamProtocol starter) except -1:
+        """Let it go on with what it has read."""
+        self.starters.append(starter)
+        return self.call()
+
+    cdef int write(self, StreamProtocol sender) except -1:
+        """Let it write what it holds back."""
         self.senders.append(sender)
         sender.posted = True
+        return self.call()
+
+    cdef int call(self) except -1:
+        if not self.due:
+            self.due = True
+            self.loop.call_soon(self.run_method, context=self.context)
         return 0
 
-    def write_all(self):
+    def run(self):
+        try:
+            self.start_all()
+        finally:
+            self.due = False
+            self.write_all()
+            if self.starters:
+                self.call()
+
+    cdef int start_all(self) except -1:
+        cdef StreamProtocol starter
+        cdef Py_ssize_t begun = 0
+        try:
+            for starter in self.starters:
+                begun += 1
+                try:
+                    starter.go_on_with_read()
+                except Exception as error:
+                    self.tell(starter, error)
+        except BaseException:
+            del self.starters[:begun]  # an application ends the process; the others have their turn if it goes on
+            raise
+        self.starters.clear()
+        return 0
+
+    cdef int write_all(self) except -1:
         cdef list senders = self.senders
         cdef StreamProtocol sender
         self.senders = []
@@ -302,12 +342,13 @@ cdef class Outbox:
                 sender.write_out()
             except Exception as error:
                 self.tell(sender, error)
+        return 0
 
-    cdef int tell(self, StreamProtocol sender, error) except -1:
-        """One that cannot be written to keeps none of the others waiting."""
-        told = {"message": "Writing to a connection failed", "exception": error, "protocol": sender}
+    cdef int tell(self, StreamProtocol connection, error) except -1:
+        """One that cannot be served keeps none of the others waiting."""
+        told = {"message": "A connection failed", "exception": error, "protocol": connection}
         self.loop.call_exception_handler(told)
-        sender.abort()
+        connection.abort()
         return 0
 
 

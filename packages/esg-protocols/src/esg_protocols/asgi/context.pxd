@@ -62,9 +62,11 @@ cdef class ServerContext:
     cdef double pong_seconds
     cdef Py_ssize_t most_messages
     cdef dict task_options
+    # An app's first step is over when its task is made
+    cdef bint has_eager_tasks
     cdef ForWakeups for_wakeups
-    # What connections write, until the loop's turn is over; theirs to make
-    cdef object outbox
+    # What connections have to do behind all reading of the loop's turn; theirs to make
+    cdef object round
     # The exchange used last of those that may serve again; scopes to be, by the address that was connected to
     cdef object spare
     cdef int spares

@@ -92,6 +92,7 @@ cdef class ServerContext:
         self.most_at_once = settings.limit_concurrency or 0
         self.most_per_connection = settings.limit_requests_per_connection or 0
         self.task_options = {"loop": loop}
+        self.has_eager_tasks = HAS_EAGER_TASKS
         if HAS_EAGER_TASKS:
             self.task_options["eager_start"] = True
         self.templates = {}

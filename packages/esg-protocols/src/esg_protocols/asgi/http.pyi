@@ -1,7 +1,6 @@
 """HTTP on an asyncio transport: the protocol reads and writes, an exchange is one request and its response."""
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 from typing_extensions import Buffer, disjoint_base
@@ -44,19 +43,12 @@ class HTTPProtocol(StreamProtocol):
     def data_received(self, data: bytes) -> None:
         """Take in what was read, and run the app for each request in it.
 
+        Behind the first request of a connection small ones run in the loop's next turn, when it has read from all that
+        have something.
+
         A request that cannot be read is answered with the status of its error (400, 414, 417, 431, 501 or 505), and
         the connection ends (RFC 9112 section 9.6).
         """
-
-    @property
-    def get_buffer(self) -> Callable[[int], Buffer]:
-        """As in :class:`asyncio.BufferedProtocol`; over uvloop alone, from a large body to a request without one."""
-
-    def next_buffer(self, size_hint: int) -> Buffer:
-        """What the next bytes are to be read into then."""
-
-    def buffer_updated(self, size: int) -> None:
-        """Take in what was read there."""
 
     def eof_received(self) -> bool | None:
         """The client closed its side.
@@ -92,8 +84,25 @@ class HTTPProtocol(StreamProtocol):
     def go_on(self) -> None:
         """Go on with requests that were read already. The loop calls it."""
 
-    def run_later(self) -> None:
-        """Start the request that was read with the last one. The loop calls it."""
+@disjoint_base
+class DirectReader:
+    """An :class:`asyncio.BufferedProtocol` for another one; over uvloop, from a large body to a request without one.
+
+    Args:
+        protocol: whose connection it is. All calls but those that read are handed on to it.
+    """
+
+    def __new__(cls, protocol: HTTPProtocol) -> DirectReader: ...
+    def get_buffer(self, size_hint: int) -> Buffer:
+        """What the next bytes are to be read into."""
+
+    def buffer_updated(self, size: int) -> None:
+        """Take in what was read there."""
+
+    def eof_received(self) -> bool | None: ...
+    def connection_lost(self, error: Exception | None) -> None: ...
+    def pause_writing(self) -> None: ...
+    def resume_writing(self) -> None: ...
 
 @disjoint_base
 class Exchange(AppSide):

@@ -9,7 +9,7 @@ from libc.string cimport memset
 from esg_protocols.asgi.access cimport client_name, moment
 from esg_protocols.asgi.app_run cimport AppSide, is_about_the_client
 from esg_protocols.asgi.awaitables cimport DONE, OVER, Waiting, Wakeup, step_fast
-from esg_protocols.asgi.base cimport StreamProtocol
+from esg_protocols.asgi.base cimport LEAST_AT_ONCE, StreamProtocol
 from esg_protocols.asgi.context cimport ServerContext
 from esg_protocols.asgi.fresh cimport FreshBytes
 from esg_protocols.asgi.line_format cimport request_id
@@ -95,7 +95,7 @@ cdef class HTTPProtocol(StreamProtocol):
     # The head of a request for a WebSocket, which takes the transport over
     cdef tuple websocket_head
     cdef bint running
-    # Events of the next request, which starts in the loop's next turn
+    # Events of the next request, which starts when the loop has read from all connections
     cdef list later
     cdef Py_ssize_t read_buffer_size
     cdef Py_ssize_t discarded
@@ -147,40 +147,32 @@ cdef class HTTPProtocol(StreamProtocol):
             return
         if self.later is not None:
             self.later.extend(events)
+            self.go_on_with_read()
+        elif events and self.may_wait(events, len(data)):
+            self.later = events
+            self.go_on_in_round()
         elif events:
             self.run(events)
         elif self.connection.head_begun and not self.head_awaited:
             self.head_awaited = True
             self.await_head()
 
-    # -- Large bodies
-    # uvloop copies what it reads out of a buffer of its own, unless the protocol has one. It looks for get_buffer when a
-    # protocol is set, and so this one is set again where that changes: at a large body, and at a request without one
-    # on the same connection. asyncio and TLS do not copy. bench/micro/served.py
+    cdef bint may_wait(self, list events, Py_ssize_t size) noexcept:
+        """Whether a request starts when the loop has read from all connections (see Round).
 
-    @property
-    def get_buffer(self):
-        if self.fresh is None:
-            raise AttributeError("get_buffer")
-        return self.next_buffer
-
-    def next_buffer(self, size_hint):
-        cdef unsigned long long size = FIRST_DIRECT
-        if self.body_left:
-            # One byte more than there is: a read that fills its buffer is tried again.
-            size = min(self.body_left, <unsigned long long> LARGEST_DIRECT - 1) + 1
-        self.fresh.make(size)
-        return self.fresh
-
-    def buffer_updated(self, size):
-        self.data_received(self.fresh.take(size))
+        The first one of a connection would wait alone, as uvloop lets in one client a turn. One that may change the protocol
+        does so before more is read. Older tasks than eager ones wait anyway.
+        """
+        if self.exchange is not None or not self.requests or not self.context.has_eager_tasks:
+            return False
+        return size < LEAST_AT_ONCE and type(events[0]) is request_head and (<tuple> events[0])[UPGRADE] is None
 
     cdef int choose_reading(self) except -1:
         """Read as is best for the request that has begun."""
         cdef bint directly = self.body_left >= LEAST_DIRECT
         if directly != (self.fresh is not None) and self.copies_reads and self.transport is not None:
             self.fresh = FreshBytes.__new__(FreshBytes) if directly else None
-            self.transport.set_protocol(self)
+            self.transport.set_protocol(DirectReader(self) if directly else self)
         return 0
 
     # -- Writing
@@ -202,6 +194,9 @@ cdef class HTTPProtocol(StreamProtocol):
 
     def eof_received(self):
         """Whether the transport stays open: a client may close its side behind a request and still be answered."""
+        self.go_on_with_read()  # its answer leaves before the end
+        if self.transport is None:
+            return True  # a WebSocket has it now
         cdef bint in_work = self.exchange is not None or self.later is not None
         cdef bint answer_is_due = in_work and self.connection.read_state == READING_DONE
         self.connection.receive_eof()
@@ -451,14 +446,15 @@ cdef class HTTPProtocol(StreamProtocol):
         if self.may_go_on() and not self.running:
             self.later = self.next_events() or None
             if self.later is not None:
-                self.context.loop.call_soon(self.run_later, context=self.context.context)
+                self.go_on_in_round()
         return 0
 
-    def run_later(self):
+    cdef int go_on_with_read(self) except -1:
         cdef list events = self.later
         self.later = None
-        if not self.lost and not self.lingering:
+        if events is not None and not self.lost and not self.lingering:
             self.run(events)
+        return 0
 
     cdef int discard(self, Py_ssize_t size) except -1:
         self.discarded += size
@@ -554,8 +550,10 @@ cdef class HTTPProtocol(StreamProtocol):
     def on_deadline(self):
         if self.lingering:
             self.abort()
-        elif self.exchange is None:
+        elif self.exchange is None and self.later is None:
             self.end_idle()
+        elif self.exchange is None:
+            pass  # a request has come in time
         elif self.exchange.responded:
             self.finish(True)
         else:
@@ -594,8 +592,11 @@ cdef class HTTPProtocol(StreamProtocol):
 
     def end_exchange(self):
         """End the request in work, if there is one, with 503 or in the middle of its response."""
-        if self.exchange is not None and not self.exchange.responded and not self.lingering:
+        if self.owes_answer() and not self.lingering:
             self.give_up(503)
+
+    cdef bint owes_answer(self) noexcept:
+        return self.later is not None or self.exchange is not None and not self.exchange.responded
 
     def shutdown(self):
         """End the connection: now if it is idle, otherwise behind the response in work."""
@@ -605,9 +606,45 @@ cdef class HTTPProtocol(StreamProtocol):
             # Who has just come has a request on its way, and gets one answer.
             self.connection.response.close = True
             self.set_deadline(min(FIRST_REQUEST_SECONDS, self.context.head_seconds or FIRST_REQUEST_SECONDS))
-        elif self.exchange is None:
-            self.finish(False)
-        elif self.exchange.responded:
-            self.finish(True)
-        else:
+        elif self.owes_answer():
             self.connection.response.close = True
+        else:
+            self.finish(self.exchange is not None)
+
+
+cdef class DirectReader:
+    """What the transport reads for while a large body comes.
+
+    uvloop copies what it reads out of a buffer of its own, unless a protocol has one, for which it looks when the protocol
+    is set: at a large body it gets this one, and HTTPProtocol again at a request without one. asyncio and TLS do not
+    copy. bench/micro/served.py
+    """
+
+    cdef HTTPProtocol protocol
+
+    def __cinit__(self, HTTPProtocol protocol not None):
+        self.protocol = protocol
+
+    def get_buffer(self, size_hint):
+        cdef HTTPProtocol protocol = self.protocol
+        cdef unsigned long long size = FIRST_DIRECT
+        if protocol.body_left:
+            # One byte more than there is: a read that fills its buffer is tried again.
+            size = min(protocol.body_left, <unsigned long long> LARGEST_DIRECT - 1) + 1
+        protocol.fresh.make(size)
+        return protocol.fresh
+
+    def buffer_updated(self, size):
+        self.protocol.data_received(self.protocol.fresh.take(size))
+
+    def eof_received(self):
+        return self.protocol.eof_received()
+
+    def connection_lost(self, error):
+        self.protocol.connection_lost(error)
+
+    def pause_writing(self):
+        self.protocol.pause_writing()
+
+    def resume_writing(self):
+        self.protocol.resume_writing()

@@ -37,6 +37,8 @@ cdef class WebSocketProtocol(StreamProtocol):
     cdef object data_to_send
     cdef object send_text
     cdef object send_bytes
+    # A message was read, and the app is woken in the next round
+    cdef bint wakes
     # Pings of our own: when the next is due, and by when the last must be answered; 0 is never
     cdef double ping_due
     cdef double pong_due
@@ -46,6 +48,7 @@ cdef class WebSocketProtocol(StreamProtocol):
 
     cdef int take_over(self, transport, HTTPConnection http, ScopeTemplate template, handshake) except -1
     cdef int feed(self, data) except -1
+    cdef int wake_in_round(self) except -1
     cdef bint has_more(self) except -1
     cdef int go_on_reading(self) except -1
     cdef int take(self, list events) except -1

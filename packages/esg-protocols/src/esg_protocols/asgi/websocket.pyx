@@ -7,7 +7,7 @@ from cpython.ref cimport PyObject
 from esg_protocols.asgi.access cimport client_name, moment
 from esg_protocols.asgi.app_run cimport AppSide, is_about_the_client
 from esg_protocols.asgi.awaitables cimport OVER, Waiting, step_fast
-from esg_protocols.asgi.base cimport StreamProtocol
+from esg_protocols.asgi.base cimport LEAST_AT_ONCE, StreamProtocol
 from esg_protocols.asgi.context cimport ServerContext
 from esg_protocols.asgi.line_format cimport request_id
 from esg_protocols.asgi.scope cimport ScopeTemplate
@@ -66,6 +66,7 @@ cdef class WebSocketProtocol(StreamProtocol):
     def data_received(self, data):
         if self.state == OPEN or self.state == CLOSING:
             self.context.counters.message_bytes_received += len(data)
+            self.go_on_with_read()  # the application answers what came before
             self.feed(data)
         elif self.state == CONNECTING:
             # Nothing may come before the handshake is over; what does is looked at then, and the socket waits.
@@ -75,6 +76,7 @@ cdef class WebSocketProtocol(StreamProtocol):
             self.throw_away(len(data))
 
     def eof_received(self):
+        self.go_on_with_read()
         self.close()
 
     def tick(self):
@@ -197,7 +199,7 @@ cdef class WebSocketProtocol(StreamProtocol):
                     message = self.native.receive_one(data)
                     if message is not None:
                         self.add(message)
-                        return self.session.wake(True)
+                        return self.wake_in_round() if len(data) < LEAST_AT_ONCE else self.session.wake(True)
                 events = self.receive_data(data) if self.native is None else self.native.receive_data(data)
             except RemoteProtocolError as failure:
                 return self.fail(failure)
@@ -212,6 +214,15 @@ cdef class WebSocketProtocol(StreamProtocol):
                 self.session.wake(True)
             if self.state == CLOSED or self.reading_paused or not more:
                 return 0
+
+    cdef int wake_in_round(self) except -1:
+        self.wakes = True
+        return self.go_on_in_round()
+
+    cdef int go_on_with_read(self) except -1:
+        cdef bint wakes = self.wakes
+        self.wakes = False
+        return self.session.wake(True) if wakes else 0
 
     cdef bint has_more(self) except -1:
         """Whether the codec has more to say of what it was given."""
