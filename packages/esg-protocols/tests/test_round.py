@@ -289,7 +289,7 @@ def test_what_is_large_is_not_kept_waiting(kind: str, play_fake: Play) -> None:
 
 
 @eager
-@pytest.mark.parametrize("end", ["receive_eof", "shutdown", "end_exchange", "refuse", "lose", "late"])
+@pytest.mark.parametrize("end", ["eof", "eof in a body", "shutdown", "end_exchange", "refuse", "lose", "late"])
 def test_a_request_that_waits_and_the_end(end: str, play_fake: Play) -> None:
     """In its turn the client ends its side, the server stops, what comes behind it is wrong, or time is up."""
     begun: list[Any] = []
@@ -300,18 +300,20 @@ def test_a_request_that_waits_and_the_end(end: str, play_fake: Play) -> None:
 
     async def case(client: Any) -> None:
         await greet(client)
-        client.transport.receive(GET if end != "refuse" else CHUNKED)
+        client.transport.receive(CHUNKED if end in ("refuse", "eof in a body") else GET)
         if end == "refuse":
             client.transport.receive(b"no chunk\r\n")
         elif end == "late":
             client.wiring.clock.advance(60)
-        elif end in ("receive_eof", "lose"):
-            getattr(client.transport, end)()
+        elif end == "lose":
+            client.transport.lose()
+        elif end in ("eof", "eof in a body"):
+            client.transport.receive_eof()
         else:
             getattr(client.protocol, end)()
         await client.settle()
         written = client.transport.take()
-        assert begun == ["/"] * (2 if end in ("receive_eof", "shutdown", "late") else 1)
+        assert begun == ["/"] * (2 if end in ("eof", "eof in a body", "shutdown", "late") else 1)
         assert written.count(b"HTTP/1.1 ") == (end != "lose")
         assert (b"\r\nconnection: close\r\n" in written) == (end in ("shutdown", "end_exchange", "refuse"))
         assert (client.transport.closed or client.transport.eof_written) == (end != "late")
