@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ UPGRADE = (
 CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 HAS_EAGER_TASKS = sys.version_info >= (3, 12)
 eager = pytest.mark.skipif(not HAS_EAGER_TASKS, reason="without eager tasks each has a turn of its own")
+LONGEST = 0.002
 AGAIN_AND_AGAIN = 5
 """So many turns of the loop are more than enough, where one must do."""
 
@@ -246,6 +248,31 @@ def test_requests_start_when_every_connection_was_read(play_fake: Play) -> None:
         assert all(answered(each) for each in clients)
 
     play_fake(app, case)
+
+
+@eager
+def test_answers_do_not_wait_long_for_slow_applications(play_fake: Play) -> None:
+    before: list[list[bool]] = []
+
+    async def case(client: Any) -> None:
+        clients = [client, await client.another(), await client.another()]
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            before.append([answered(each) for each in clients])
+            time.sleep(2 * LONGEST)
+            await hello(scope, receive, send)
+
+        client.wiring.context.longest_round = LONGEST
+        client.app = app
+        await greet(*clients)
+        before.clear()
+        for each in clients:
+            each.transport.receive(GET)
+        await asyncio.sleep(0)
+        assert before == [[False, False, False], [True, False, False], [True, True, False]]
+        assert answered(clients[2])
+
+    play_fake(None, case)
 
 
 @eager

@@ -67,11 +67,12 @@ cdef class StreamProtocol:
 
 
 cdef class Round:
-    cdef object loop
-    cdef object context
+    cdef ServerContext context
     cdef list starters
     cdef list senders
     cdef object run_method
+    # When it was called for, or all that was held back left before it came
+    cdef double since
     # The loop has been asked to call
     cdef bint due
 
@@ -79,5 +80,6 @@ cdef class Round:
     cdef int write(self, StreamProtocol sender) except -1
     cdef int call(self) except -1
     cdef int start_all(self) except -1
+    cdef int write_overdue(self) except -1
     cdef int write_all(self) except -1
     cdef int tell(self, StreamProtocol connection, error) except -1

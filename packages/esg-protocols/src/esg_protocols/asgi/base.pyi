@@ -1,7 +1,6 @@
 """The transport's side of a connection: writing, flow control, the deadline and the end."""
 
 import asyncio
-import contextvars
 
 from typing_extensions import disjoint_base
 
@@ -54,10 +53,9 @@ class Round:
     """What connections have to do when the loop has read from every one: applications run, answers leave.
 
     Args:
-        loop: the event loop, which is asked for a call in its next turn.
-        context: the context of that call.
+        context: whose connections they are.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, context: contextvars.Context) -> None: ...
+    def __init__(self, context: ServerContext) -> None: ...
     def run(self) -> None:
         """Let it all be done. The loop calls it."""

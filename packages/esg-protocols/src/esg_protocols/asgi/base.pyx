@@ -1,6 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, auto_pickle=False, binding=False
 """The transport's side of a connection: writing, flow control, the deadline and the end."""
 
+from cpython.time cimport monotonic
+
 import socket
 import struct
 
@@ -24,7 +26,7 @@ cdef class StreamProtocol:
     def __init__(self, ServerContext context not None):
         self.context = context
         if context.round is None:
-            context.round = Round(context.loop, context.context)
+            context.round = Round(context)
 
     def connection_made(self, transport):
         self.transport = transport
@@ -280,11 +282,11 @@ cdef class Round:
 
     So a turn of the loop is one of reading, one of running, one of writing. The code of a whole request is more than a
     processor keeps at hand, that of a part is not, and is there still for the next connection. And an answer written at
-    once finds its client asleep, which the system has to wake; answers written in a row wake it once.
+    once finds its client asleep, which the system has to wake; answers written in a row wake it once. Where
+    applications take long, so that this is little of it all, answers leave before the others have run.
     """
 
-    def __init__(self, loop, context):
-        self.loop = loop
+    def __init__(self, ServerContext context not None):
         self.context = context
         self.starters = []
         self.senders = []
@@ -299,12 +301,21 @@ cdef class Round:
         """Let it write what it holds back."""
         self.senders.append(sender)
         sender.posted = True
-        return self.call()
+        return self.write_overdue() if self.due else self.call()
+
+    cdef int write_overdue(self) except -1:
+        """Let what is held back leave if that has taken long already."""
+        cdef double now = monotonic()
+        if now - self.since <= self.context.longest_round:
+            return 0
+        self.since = now
+        return self.write_all()
 
     cdef int call(self) except -1:
         if not self.due:
             self.due = True
-            self.loop.call_soon(self.run_method, context=self.context)
+            self.since = monotonic()
+            self.context.loop.call_soon(self.run_method, context=self.context.context)
         return 0
 
     def run(self):
@@ -347,7 +358,7 @@ cdef class Round:
     cdef int tell(self, StreamProtocol connection, error) except -1:
         """One that cannot be served keeps none of the others waiting."""
         told = {"message": "A connection failed", "exception": error, "protocol": connection}
-        self.loop.call_exception_handler(told)
+        self.context.loop.call_exception_handler(told)
         connection.abort()
         return 0
 

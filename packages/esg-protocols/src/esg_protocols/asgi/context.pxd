@@ -88,6 +88,7 @@ cdef class ServerContext:
     cdef public object on_empty
     cdef public long long requests_wanted
     cdef public object on_requests
+    cdef public double longest_round
     # Written by the clock
     cdef public double now
     cdef public bytes date_line

@@ -187,6 +187,9 @@ class ServerContext:
     """How many requests to wait for; see ``on_requests``."""
     on_requests: Callable[[], object] | None
     """Called when as many requests have begun as ``requests_wanted`` says."""
+    longest_round: float
+    """Seconds that an answer waits for applications that run behind its own, to leave together with theirs; 0.002
+    unless you set it."""
     now: float
     """Seconds on the clock's time, as of its last tick. Set by the clock."""
     date_line: bytes

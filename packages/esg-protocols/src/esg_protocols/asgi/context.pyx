@@ -21,6 +21,9 @@ cdef bint HAS_EAGER_TASKS = sys.version_info >= (3, 12)
 cdef bint HAS_TASK_CONTEXT = sys.version_info >= (3, 11)
 cdef object Task = asyncio.Task
 
+# Seconds that an answer waits for applications that run behind its own, so as to leave together with theirs.
+cdef double LONGEST_ROUND = 0.002
+
 cdef enum:
     # A server has few addresses; one that answers for a whole network has more than are worth keeping.
     MOST_TEMPLATES = 64
@@ -83,6 +86,7 @@ cdef class ServerContext:
         self.pong_seconds = settings.ws_ping_timeout
         self.most_messages = settings.ws_max_queue
         self.date_line = b""
+        self.longest_round = LONGEST_ROUND
         self.keep_alive_seconds = settings.timeout_keep_alive
         self.head_seconds = settings.timeout_request_head
         self.body_seconds = settings.timeout_request_body

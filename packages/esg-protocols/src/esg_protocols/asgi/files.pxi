@@ -118,9 +118,7 @@ cdef class FileBody(Waiting):
         if self.writable is None and self.protocol.transport.get_write_buffer_size():
             return self.protocol.wait_for_drain() if self.protocol.writing_paused else None
         try:
-            self.push()
-        except BlockingIOError:
-            return self.wait_until_writable()
+            return None if self.push() else self.wait_until_writable()
         except OSError as error:
             if error.errno not in CANNOT_SEND:
                 self.protocol.abort()
@@ -128,14 +126,20 @@ cdef class FileBody(Waiting):
                 raise ClientDisconnected("the client has gone") from None
             self.give_socket_back()
             return self.copy()
-        return None
 
-    cdef int push(self) except -1:
-        """Send until all of it is out, or others shall have their turn; BlockingIOError when the client is behind."""
-        cdef long long last = max(self.left - MOST_IN_A_ROW, 0)
-        while self.left > last:
-            self.count(os.sendfile(self.socket, self.descriptor, self.offset, self.left - last))
-        return 0
+    cdef bint push(self) except -1:
+        """Send what the socket takes; whether the client keeps up, so that all of it is out or others shall have a turn."""
+        cdef long long asked = min(self.left, MOST_IN_A_ROW)
+        cdef long long sent
+        if asked == 0:
+            return True
+        try:
+            sent = os.sendfile(self.socket, self.descriptor, self.offset, asked)
+        except BlockingIOError:
+            return False
+        self.count(sent)
+        # To be told so by a second call would cost as much as the sending.
+        return sent == asked
 
     cdef object copy(self):
         while self.left or self.reading is not None:
@@ -174,13 +178,10 @@ cdef class FileBody(Waiting):
         # The loop goes on watching: to unwatch and wake the app each time costs as much again as the sending.
         try:
             self.push()
-        except BlockingIOError:
-            return
-        except (OSError, LocalProtocolError):
-            pass  # the app's own step meets the same error
-        else:
             if self.left:
                 return
+        except (OSError, LocalProtocolError):
+            pass  # the app's own step meets the same error
         self.protocol.context.loop.remove_writer(self.watched)
         self.wake()
 

@@ -391,7 +391,8 @@ cdef class HTTPProtocol(StreamProtocol):
 
     def resume_writing(self):
         StreamProtocol.resume_writing(self)
-        self.go_on()
+        if self.may_go_on():
+            self.go_on_later()  # a transport may resume inside a write, and that be inside a step of some app's task
 
     cdef list next_events(self):
         """Make ready for the next request; what of it was read already."""
@@ -424,8 +425,7 @@ cdef class HTTPProtocol(StreamProtocol):
         return []
 
     def go_on(self):
-        # A transport may resume inside a write: then the response is not yet noted as whole, and goes on there.
-        if self.may_go_on() and not self.running and self.exchange.responded:
+        if self.may_go_on():
             self.run(self.next_events())
 
     cdef int on_response(self) except -1:
