@@ -42,11 +42,13 @@ def test_the_last_request_of_a_connection(server: Any) -> None:
 
 def test_more_requests_than_can_be_worked_on(serve: Any) -> None:
     server = serve("--limit-concurrency", "2", "limits:app", test_app=True)
-    with server.connect() as first, server.connect() as second, server.connect() as third:
+    with server.connect() as first, server.connect() as second:
         for wire in (first, second):
-            wire.send(HEAD + b"Content-Length: 2\r\n\r\n")
-        third.request("/")
-        answer = third.answer()
+            wire.send(HEAD + b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+            assert wire.until(b"\r\n\r\n").startswith(b"HTTP/1.1 100 ")  # so it is in work
+        with server.connect() as third:
+            third.request("/")
+            answer = third.answer()
         assert (answer.status, answer["retry-after"]) == (503, "1")
         for wire in (first, second):
             wire.send(b"ab")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import itertools
 import logging
 import os
 import signal
@@ -599,3 +600,29 @@ def test_run_ends_with_3(capsys: pytest.CaptureFixture[str]) -> None:
 def test_run_refuses_unknown_options() -> None:
     with pytest.raises(TypeError, match="did you mean 'port'"):
         run(App(), prot=1)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"), [({}, 4), ({"workers": 2}, 1), ({"workers": 2, "reuse_port": True}, 4)], ids=str
+)
+def test_connections_that_uvloop_lets_in_in_one_turn(options: dict[str, Any], expected: int) -> None:
+    """Several, or each its own turn where processes share the socket, so that all of them get some."""
+    uvloop = pytest.importorskip("uvloop")
+
+    async def story() -> None:
+        server = Watched(App(), **options)
+        serving = await server.serving()
+        assert server.context is not None
+        address = server.sockets[0].getsockname()
+        clients = [socket.create_connection(address) for _ in range(16)]  # they wait: the loop has no turn here
+        let_in = [0]
+        while let_in[-1] < len(clients):
+            await asyncio.sleep(0)
+            let_in.append(len(server.context.connections))
+        assert max(after - before for before, after in itertools.pairwise(let_in)) == expected
+        for client in clients:
+            client.close()
+        server.should_exit = True
+        await serving
+
+    uvloop.run(asyncio.wait_for(story(), 30))

@@ -61,6 +61,7 @@ def from_gunicorn(cfg: Any) -> dict[str, Any]:
     """ESG's options as gunicorn's settings have them, for those settings that this gunicorn knows."""
     options: dict[str, Any] = {
         "backlog": cfg.backlog,
+        "workers": cfg.workers,  # who share a socket
         "timeout_keep_alive": float(cfg.keepalive),
         "timeout_graceful_shutdown": graceful_timeout(cfg.graceful_timeout),
         "limit_concurrency": cfg.worker_connections or None,

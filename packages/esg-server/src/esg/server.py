@@ -246,7 +246,7 @@ class Server:
             self._tls.before = HeaderReader(self.config, context).read
         for sock in self.sockets:
             try:
-                self._listeners.append(await self._listen_on(sock))
+                self._listeners += await self._listen_on(sock)
             except StartupError:
                 await lifespan.shutdown()
                 raise
@@ -263,11 +263,12 @@ class Server:
         """Connections are accepted, at these URLs."""
         logger.info("ESG running on %s (Press CTRL+C to quit)", places)
 
-    async def _listen_on(self, sock: socket.socket) -> asyncio.AbstractServer | TLSListener:
+    async def _listen_on(self, sock: socket.socket) -> Sequence[asyncio.AbstractServer | TLSListener]:
         if self._tls is not None:
-            return TLSListener(sock, self.config.backlog, self._take_tls)
+            return [TLSListener(sock, self.config.backlog, self._take_tls)]
         loop = asyncio.get_running_loop()
-        return await sockets.listen(loop, self._protocol, sock, backlog=self.config.backlog)
+        alone = self.config.workers == 1 or self.config.reuse_port
+        return await sockets.listen(loop, self._protocol, sock, alone=alone, backlog=self.config.backlog)
 
     def _take_tls(self, connection: socket.socket) -> None:
         assert self._tls is not None and self.context is not None

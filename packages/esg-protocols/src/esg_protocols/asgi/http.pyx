@@ -160,7 +160,7 @@ cdef class HTTPProtocol(StreamProtocol):
     cdef bint may_wait(self, list events, Py_ssize_t size) noexcept:
         """Whether a request starts when the loop has read from all connections (see Round).
 
-        The first one of a connection would wait alone, as uvloop lets in one client a turn. One that may change the protocol
+        The first one of a connection would wait nearly alone, as uvloop lets in few clients a turn. One that may change the protocol
         does so before more is read. Older tasks than eager ones wait anyway.
         """
         if self.exchange is not None or not self.requests or not self.context.has_eager_tasks:
