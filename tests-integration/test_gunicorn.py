@@ -229,7 +229,12 @@ def test_a_request_in_work_is_finished(gunicorn: Any, workers: int) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
 @ONE_AND_FOUR
 def test_a_quick_end(gunicorn: Any, number: int, workers: int) -> None:
-    server = gunicorn(workers=workers, conf="def worker_int(worker): print('hook: worker_int', flush=True)")
+    # Not print: the application may be in one when the signal comes, and that cannot be entered twice.
+    conf = r"""
+import os
+def worker_int(worker): os.write(1, b"hook: worker_int\n")
+"""
+    server = gunicorn(workers=workers, conf=conf)
     with server.connect() as wire:
         wire.request("/sleep?60")
         server.wait_for("app: sleeps")
@@ -239,6 +244,19 @@ def test_a_quick_end(gunicorn: Any, number: int, workers: int) -> None:
     assert server.wait() == 0
     assert time.monotonic() - begun < PATIENCE / 2
     assert server.count("hook: worker_int") == workers
+
+
+def test_a_hook_that_fails_at_a_quick_end(gunicorn: Any) -> None:
+    """What it raises does not come out in the middle of an application, nor keep the worker from ending."""
+    server = gunicorn(conf="def worker_int(worker): raise OSError('no hook today')")
+    with server.connect() as wire:
+        wire.request("/sleep?60")
+        server.wait_for("app: sleeps")
+        server.signal(signal.SIGQUIT)
+        assert wire.is_over()
+    assert server.wait() == 0
+    assert server.count("OSError: no hook today") == 1
+    assert not server.count("Exception in ASGI application")
 
 
 @ONE_AND_FOUR

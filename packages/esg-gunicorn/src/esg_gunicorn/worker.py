@@ -85,9 +85,12 @@ class ESGWorker(Worker):  # type: ignore[misc]
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:
         """SIGQUIT and SIGINT: end now, dropping what is running."""
         self.alive = False
-        self.cfg.worker_int(self)
         if self.server is not None:
             self.server.force_exit = True
+        try:
+            self.cfg.worker_int(self)
+        except Exception:  # it would come out wherever the signal has met the application
+            self.log.exception("The hook worker_int failed")
 
     def handle_usr1(self, sig: int, frame: FrameType | None) -> None:
         """SIGUSR1: open the log files again."""
