@@ -17,6 +17,7 @@ cdef double LINGER_SECONDS = 2.0
 # How much of it is read and thrown away in that time; then the socket waits. It costs about as much as one request of a
 # size that is seldom refused, and a client that sends first and reads then has its answer.
 cdef long long MOST_THROWN_AWAY = 16 << 20
+
 # struct linger: closing waits for nothing, so that TCP resets the connection.
 cdef bytes NO_LINGER = struct.pack("ii", 1, 0)
 cdef object UNIX = getattr(socket, "AF_UNIX", None)
@@ -100,7 +101,7 @@ cdef class StreamProtocol:
         return 0
 
     cdef int hold_back(self, bytes data) except -1:
-        """Let ``data`` leave when the loop's turn is over (see Round)."""
+        """Let ``data`` leave in the next round (see Round)."""
         if self.outgoing is not None:
             if len(self.outgoing) + len(data) < LEAST_AT_ONCE:
                 self.outgoing += data

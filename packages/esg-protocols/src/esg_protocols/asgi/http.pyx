@@ -105,7 +105,7 @@ cdef class HTTPProtocol(StreamProtocol):
     # Requests that have begun on this connection, and how many it were at the last tick
     cdef long long requests
     cdef long long requests_before
-    # Parts of a body are in the connection's buffer, and leave when the loop's turn is over
+    # Parts of a body are in the connection's buffer, and leave in the next round
     cdef bint parts_held
     # The time for a head that has begun is running
     cdef bint head_awaited
