@@ -330,6 +330,18 @@ def objects(server: Any) -> int:
     return int(server.get("/objects").body)
 
 
+def answer_at_once(server: Any, word: str, number: int = 2 * AT_ONCE) -> None:
+    """So many requests are in work together, so that the server keeps all that it keeps for the next ones."""
+    with contextlib.ExitStack() as stack:
+        wires = [stack.enter_context(server.connect()) for _ in range(number)]
+        held = counted(server, "hold")
+        for wire in wires:
+            wire.request(f"/hold?{word}")
+        counted(server, "hold", held + number)
+        server.get(f"/open?{word}")
+        assert all(wire.answer().body == b"held" for wire in wires)
+
+
 def break_off(server: Any, phase: str) -> None:
     """As many connections as there may be at once, until the app is where it is to be; then all are reset."""
     request, step = PHASES[phase]
@@ -350,8 +362,9 @@ def break_off(server: Any, phase: str) -> None:
 
 
 @pytest.mark.parametrize("phase", PHASES)
-def test_resets(server: Any, attack: Any, phase: str) -> None:
+def test_resets(server: Any, attack: Any, phase: str, word: str) -> None:
     """The app learns of each, and nothing stays behind."""
+    answer_at_once(server, word)
     break_off(server, phase)  # What is made once is made now.
     before = objects(server)
     with attack(f"{RESETS} resets {phase}", grown=2 * MOST_GROWN) as outcome:

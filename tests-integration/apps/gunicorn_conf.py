@@ -4,6 +4,7 @@ accesslog = "-"
 keepalive = 5
 worker_connections = 0
 graceful_timeout = 30
+control_socket_disable = True  # else its thread writes a line at any time
 logconfig_dict = {
     "version": 1,
     "disable_existing_loggers": False,
