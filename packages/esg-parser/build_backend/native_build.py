@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import os
 import shutil
 import sys
 import sysconfig
 from pathlib import Path
 
-from Cython.Build import cythonize
+import Cython
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import PlatformError
 
@@ -32,16 +33,38 @@ BUILD_BASE = "build" if LTO else "build/no-lto"
 
 
 def translate(extensions):
-    """cythonize, but C that comes out as it was keeps its time and is not compiled again.
+    """cythonize where the sources are others than those of the C that is there.
 
-    Cython goes by times, and in a fresh environment its own .pxd files and those of other packages are all new.
+    Cython goes by times, and in a fresh environment its own .pxd files are all new. C that comes out as it was keeps
+    its time and is not compiled again.
     """
+    mark, current = Path("build/cython/sources.sha256"), fingerprint()
+    if mark.is_file() and mark.read_text() == current:
+        return [of_c(extension) for extension in extensions]
+    from Cython.Build import cythonize  # takes a second
+
     before = {path: (path.stat(), path.read_bytes()) for path in Path("build/cython").rglob("*.c")}
+    mark.unlink(missing_ok=True)
     modules = cythonize(extensions, build_dir="build/cython")
     for path, (stat, content) in before.items():
         if path.read_bytes() == content:
             os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    mark.write_text(current)
     return modules
+
+
+def fingerprint():
+    """Of all that the C is made from: Cython and the sources, by their contents."""
+    found = hashlib.sha256(Cython.__version__.encode())
+    for path in sorted(path for path in Path("src").rglob("*") if path.suffix in (".pxd", ".pxi", ".pyx")):
+        found.update(b"\0%s\0%s" % (os.fsencode(path), hashlib.sha256(path.read_bytes()).digest()))
+    return found.hexdigest()
+
+
+def of_c(extension):
+    """The extension as cythonize returns it, whose C stands under build/."""
+    extension.sources[0] = str(Path("build/cython", extension.sources[0]).with_suffix(".c"))
+    return extension
 
 
 class CheckedBuildExt(build_ext):

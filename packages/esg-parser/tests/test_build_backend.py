@@ -204,6 +204,62 @@ def test_stale_copies_are_dropped(root, native_build):
     assert {path.name for path in lib.iterdir()} == {"kept.py", "parser.cpython-311-x86_64-linux-gnu.so"}
 
 
+TRANSLATE = """
+import sys
+sys.path.insert(0, sys.argv.pop(1))
+from native_build import translate
+from setuptools import Extension
+modules = translate([Extension(name, [f"src/{name}.pyx"]) for name in sys.argv[1:]])
+assert [module.sources for module in modules] == [[f"build/cython/src/{name}.c"] for name in sys.argv[1:]]
+"""
+
+
+@pytest.fixture
+def translate(root):
+    """Have the C of modules made in the checkout, as a build does that has just begun."""
+    pytest.importorskip("Cython")
+
+    def translate(*names):
+        for path in root.glob("src/*"):
+            path.touch()  # It is the contents that count.
+        subprocess.run([sys.executable, "-c", TRANSLATE, str(BACKEND), *names], cwd=root, check=True)
+
+    return translate
+
+
+def test_c_is_made_where_the_sources_are_others(root, translate):
+    write_folder(root, {"src/module.pyx": b'include "part.pxi"\n', "src/module.pxd": b"\n", "src/part.pxi": b"\n"})
+    translate("module")
+    made = root / "build/cython/src/module.c"
+    made.write_text(kept := made.read_text() + "// kept")
+    translate("module")
+    assert made.read_text() == kept
+    for path in root.glob("src/*"):
+        path.write_text(path.read_text() + "\n")
+        translate("module")
+        assert not made.read_text().endswith("// kept"), path
+        made.write_text(made.read_text() + "// kept")
+
+
+def test_c_that_comes_out_as_it_was_is_not_compiled_again(root, translate):
+    write_folder(root, {f"src/{name}.pyx": b"number = 1\n" for name in ("kept", "changed")})
+    translate("kept", "changed")
+    kept, changed = (root / f"build/cython/src/{name}.c" for name in ("kept", "changed"))
+    before = kept.stat().st_mtime_ns, changed.stat().st_mtime_ns
+    (root / "src/changed.pyx").write_text("number = 2\n")
+    translate("kept", "changed")
+    assert kept.stat().st_mtime_ns == before[0] and changed.stat().st_mtime_ns > before[1]
+
+
+def test_what_cannot_be_translated_is_never_taken_for_made(root, translate):
+    write_folder(root, {"src/module.pyx": b"number = 1\n"})
+    translate("module")
+    write_folder(root, {"src/module.pyx": b"number =\n"})
+    for _ in range(2):
+        with pytest.raises(subprocess.CalledProcessError):
+            translate("module")
+
+
 def test_hook_holds_the_lock_while_it_runs(root, native_build):
     fcntl = pytest.importorskip("fcntl")
 

@@ -54,6 +54,7 @@ def sanitized():
         pytest.skip(f"!!! NOTHING WAS FUZZED WITH SANITIZERS: {missing}")
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("target", TARGETS)
 def test_bounded_with_sanitizers(sanitized, target):
     command = [sys.executable, "-m", "tools.fuzz.run", "esg-parser", target, "--executions", "4000", "--seed", "2"]
