@@ -365,14 +365,15 @@ def curl_got(request: Request, base: Path) -> Got:
 def curl_can(version: str) -> Callable[[Request], bool]:
     """Whether curl can send it, and does so to its end.
 
-    HEAD with a body is two things to ask of it, and HTTP/1.0 has no chunks. Where an answer from 300 on begins before
-    the body is sent, the rest of the body never is: CURLOPT_KEEP_SENDING_ON_ERROR is not among its options.
+    HEAD with a body is two things to ask of it, and HTTP/1.0 has no chunks. Where an answer begins before the body is
+    sent, the rest of the body never is if the answer is one from 300 on (CURLOPT_KEEP_SENDING_ON_ERROR is not among its
+    options), or the last one of the connection.
     """
 
     def can(request: Request) -> bool:
         if request.body is None:
             return True
-        stops = request.plan.first and request.plan.status >= 300
+        stops = request.plan.first and (request.plan.status >= 300 or version == "1.0")
         return request.method != "HEAD" and not stops and not (request.chunked and version == "1.0")
 
     return can

@@ -18,7 +18,7 @@ from esg_protocols.testing import FakeClock, FakeTransport
 
 hypothesis = pytest.importorskip("hypothesis")
 
-from hypothesis import HealthCheck, given, settings  # noqa: E402
+from hypothesis import HealthCheck, example, given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
 from .random_bytes import pieces  # noqa: E402
@@ -272,8 +272,13 @@ class Conversation:
             getattr(self.transport, {"eof": "receive_eof"}.get(operation, operation))()
 
 
+MOST_OPERATIONS, MOST_TURNS = 40, 16
+"""How many there are in an example, and how many turns of the loop each of them takes at the most."""
+
+
 @settings(max_examples=300, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(operations=st.lists(OPERATIONS, max_size=40))
+@example(operations=[*[("get", "wait")] * 2, ("get", "leave"), *[("get", "listen")] * 4, ("get", "now")])
+@given(operations=st.lists(OPERATIONS, max_size=MOST_OPERATIONS))
 def test_anything_in_any_order(operations: list[Any], judge: Judge, incomplete: Any) -> None:
     """Whatever happens: answers are right and in order, no callback fails, and in the end nothing is left."""
     problems: list[Any] = []
@@ -292,7 +297,7 @@ def test_anything_in_any_order(operations: list[Any], judge: Judge, incomplete: 
         for operation, value in operations:
             await conversation.do(operation, value)
         conversation.receive(conversation.unsent)
-        await conversation.do("turns", 60)
+        await conversation.do("turns", MOST_OPERATIONS * MOST_TURNS)
         written = transport.take()
         await conversation.do("lose", 0)
         await conversation.do("turns", 30)
