@@ -244,7 +244,7 @@ class Asker(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        with contextlib.suppress(ConnectionRefusedError):
+        with contextlib.suppress(ConnectionRefusedError, ConnectionResetError):  # reset where it is just being closed
             while True:
                 with self.server.connect() as wire:
                     while self.ask(wire):

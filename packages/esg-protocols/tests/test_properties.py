@@ -23,6 +23,9 @@ from hypothesis import strategies as st  # noqa: E402
 
 from .random_bytes import pieces  # noqa: E402
 
+alike = settings(
+    deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 Judge = Callable[..., Any]
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -47,7 +50,7 @@ def check(written: bytes, methods: list[str], ended: bool, judge: Judge, incompl
         assert answer.header(b"connection") != b"close"
 
 
-@settings(max_examples=400, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(alike, max_examples=400)
 @given(pieces=pieces(), length=st.booleans())
 def test_the_connection_without_io(pieces: list[bytes], length: bool, judge: Judge, incomplete: Any) -> None:
     connection, methods, written, body = HTTPConnection(), [], b"", b""
@@ -79,7 +82,7 @@ def test_the_connection_without_io(pieces: list[bytes], length: bool, judge: Jud
     check(written, methods, connection.must_close, judge, incomplete)
 
 
-@settings(max_examples=300, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(alike, max_examples=300)
 @given(pieces=pieces(), wait=st.booleans(), read=st.booleans(), eof=st.booleans(), turns=st.booleans())
 def test_the_protocol(
     pieces: list[bytes], wait: bool, read: bool, eof: bool, turns: bool, judge: Judge, incomplete: Any
@@ -276,7 +279,7 @@ MOST_OPERATIONS, MOST_TURNS = 40, 16
 """How many there are in an example, and how many turns of the loop each of them takes at the most."""
 
 
-@settings(max_examples=300, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(alike, max_examples=300)
 @example(operations=[*[("get", "wait")] * 2, ("get", "leave"), *[("get", "listen")] * 4, ("get", "now")])
 @given(operations=st.lists(OPERATIONS, max_size=MOST_OPERATIONS))
 def test_anything_in_any_order(operations: list[Any], judge: Judge, incomplete: Any) -> None:
