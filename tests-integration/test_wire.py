@@ -426,6 +426,19 @@ def test_limits(wire: Any, status: int, request_: bytes) -> None:
     assert wire.is_over()
 
 
+@pytest.mark.parametrize("end", ["Host: a\r\nHost: b\r\n\r\n", "Host: a\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n"])
+@pytest.mark.parametrize("split", [False, True], ids=["whole", "head first"])
+def test_a_bad_head_request_gets_no_body(server: Any, wire: Any, end: str, split: bool) -> None:
+    """Nor does it depend on how much of it was read at once (RFC 9110 section 9.3.2)."""
+    head, behind, body = f"HEAD /echo HTTP/1.1\r\n{end}".partition("\r\n\r\n")
+    for part in [head + behind, body] if split else [head + behind + body]:
+        wire.send(part.encode())
+        server.get("/hello")  # so that it was read
+    answer = wire.answer("HEAD")
+    assert (answer.status, answer["connection"], answer["content-length"]) == (400, "close", "11")
+    assert wire.is_over()
+
+
 FORGED = [
     b"GET /a\nERROR:    forged HTTP/1.1\r\nHost: a\r\n\r\n",
     b"GET /a\rERROR:    forged HTTP/1.1\r\nHost: a\r\n\r\n",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from esg_parser import END, UPGRADE, MalformedMessage, RequestHead, RequestParser, Trailers
+from esg_parser import END, UPGRADE, MalformedMessage, ParserError, RequestHead, RequestParser, Trailers
 
 from .feeding import NEXT, Outcome, feed, feed_pieces, messages_of, outcome_of, parse, request
 
@@ -333,6 +333,44 @@ def test_pipelining():
     assert [message.head.path for message in outcome.messages] == ["/1", "/2", "/3"]
     assert [message.body for message in outcome.messages] == [b"hi", b"x", b""]
     assert outcome.messages[1].trailers == [(b"a", b"b")]
+
+
+def test_the_method_of_a_request_that_has_not_come_whole():
+    parser = RequestParser()
+    told = []
+    for byte in b"\r\nHEAD / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx":
+        parser.feed(bytes([byte]))
+        told.append(parser.method)
+    assert told == [None] * 5 + ["HEAD"] * (len(told) - 6) + [None]
+    parser.feed(b"PUT / HTTP/1.1\r\n")
+    assert parser.method == "PUT"
+    parser.feed(b"Host: a\r\n\r\nDEL")
+    assert parser.method is None
+    parser.feed(b"")
+    assert parser.method is None
+
+
+@pytest.mark.parametrize(
+    ("bad", "method"),
+    [
+        (b"HEAD /" + b"a" * 20_000, "HEAD"),
+        (b"HEAD /\0 HTTP/1.1\r\n", "HEAD"),
+        (b"HEAD / HTTP/2.0\r\n", "HEAD"),
+        (b"HEAD / HTTP/1.1\r\n\r\n", "HEAD"),
+        (b"HEAD / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n", "HEAD"),
+        (b"HEADS / HTTP/1.1\r\n\r\n", None),
+        (GET + b"\n", None),
+    ],
+)
+def test_the_method_of_a_bad_request(bad, method):
+    for size in (1, len(bad)):
+        parser = RequestParser()
+        with pytest.raises(ParserError):
+            for at in range(0, len(bad), size):
+                parser.feed(bad[at : at + size])
+                while parser.pending():
+                    parser.feed(b"")
+        assert parser.method == method
 
 
 def test_feed_stops_behind_each_message():

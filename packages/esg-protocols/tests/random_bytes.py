@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pytest
+from esg_parser import ParserError, RequestParser
 
 hypothesis = pytest.importorskip("hypothesis")
 st = hypothesis.strategies
@@ -22,6 +24,16 @@ REQUESTS = [
 ]
 
 BYTES = st.one_of(st.sampled_from(b"\r\n\t \x00:;,/?#%0159afGHP\xff"), st.integers(0, 255))
+
+
+def method_of_the_bad_one(data: bytes) -> str:
+    """The method of the request in there that is refused, if it can be told: the answer to HEAD has no body."""
+    parser = RequestParser()
+    with contextlib.suppress(ParserError):
+        parser.feed(data)
+        while parser.pending():
+            parser.feed(b"")
+    return parser.method or "GET"
 
 
 @st.composite

@@ -744,6 +744,38 @@ def test_a_refused_head_request_gets_no_body(judge: Judge) -> None:
     assert (answer.status, answer.header(b"content-length"), rest) == (500, b"21", b"")
 
 
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b"HEAD /" + b"a" * 20_000,
+        b"HEAD /\0 HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"HEAD / HTTP/2.0\r\n",
+        b"HEAD / HTTP/1.1\r\nHost : a\r\n\r\n",
+        b"HEAD / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        b"HEAD / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n",
+    ],
+    ids=["target", "character", "version", "field", "head", "chunk"],
+)
+@pytest.mark.parametrize("size", [1, 100_000], ids=["bytewise", "whole"])
+def test_a_head_request_that_is_bad_gets_no_body(bad: bytes, size: int, judge: Judge) -> None:
+    connection = HTTPConnection()
+    with pytest.raises(RemoteProtocolError) as raised:
+        for at in range(0, len(bad), size):
+            connection.receive_data(bad[at : at + size])
+    (answer,), rest = judge(connection.send_refusal(raised.value.status), ["HEAD"], eof=True)
+    assert (answer.status, answer.body, rest) == (raised.value.status, b"", b"")
+    assert answer.header(b"content-length") != b"0"
+
+
+def test_a_head_request_that_does_not_come_whole_gets_no_body(judge: Judge) -> None:
+    connection = HTTPConnection()
+    connection.receive_data(b"GET / HTTP/1.1\r\nHost: a\r\n\r\nHEAD / HT")
+    written = respond(connection)
+    connection.next_exchange()
+    answers, rest = judge(written + connection.send_refusal(408), ["GET", "HEAD"], eof=True)
+    assert (answers[1].status, rest) == (408, b"")
+
+
 def test_a_refusal_behind_a_head_request_has_its_body(judge: Judge) -> None:
     connection = asked(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n")
     written = respond(connection)

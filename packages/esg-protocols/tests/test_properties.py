@@ -21,7 +21,7 @@ hypothesis = pytest.importorskip("hypothesis")
 from hypothesis import HealthCheck, example, given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
-from .random_bytes import pieces  # noqa: E402
+from .random_bytes import method_of_the_bad_one, pieces  # noqa: E402
 
 alike = settings(
     deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -31,7 +31,7 @@ Judge = Callable[..., Any]
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-def check(written: bytes, methods: list[str], ended: bool, judge: Judge, incomplete: Any) -> None:
+def check(written: bytes, methods: list[str], refused: str, ended: bool, judge: Judge, incomplete: Any) -> None:
     """Every exchange was answered in turn, except the last one, which may still wait; then a refusal, then nothing."""
     try:
         answers, rest = judge(written, methods, eof=ended)
@@ -41,7 +41,7 @@ def check(written: bytes, methods: list[str], ended: bool, judge: Judge, incompl
         assert rest in (b"", CONTINUE)
         return
     if rest:
-        (refusal,), rest = judge(rest, ["GET"], eof=True)
+        (refusal,), rest = judge(rest, [refused], eof=True)
         assert refusal.status >= 400
         assert refusal.header(b"connection") == b"close"
         assert ended
@@ -79,7 +79,8 @@ def test_the_connection_without_io(pieces: list[bytes], length: bool, judge: Jud
             written += connection.send_refusal(error.status)
         if connection.must_close:
             break
-    check(written, methods, connection.must_close, judge, incomplete)
+    refused = method_of_the_bad_one(b"".join(pieces))
+    check(written, methods, refused, connection.must_close, judge, incomplete)
 
 
 @settings(alike, max_examples=300)
@@ -131,7 +132,7 @@ def test_the_protocol(
             await asyncio.sleep(0)
         assert not context.tasks
         assert not context.connections
-        check(written, methods, ended, judge, incomplete)
+        check(written, methods, method_of_the_bad_one(b"".join(pieces)), ended, judge, incomplete)
         return transport
 
     asyncio.run(story())
@@ -319,7 +320,8 @@ def test_anything_in_any_order(operations: list[Any], judge: Judge, incomplete: 
             assert answer.status == 500 or answer.body == name.encode()
         assert written.count(b"HTTP/1.1 ") <= 1
         assert [int(name.split("/")[2]) for name in app.begun] == list(range(len(app.begun)))
-        assert len(app.begun) - answered <= 1
+        # One is in work at a time; answers that have not left are lost with the connection.
+        assert len(app.begun) - answered <= 1 or ("lose", 0) in operations
         for kept in app.kept:
             if isinstance(kept, asyncio.Future):
                 assert (await kept)["type"] in ("http.disconnect", "http.request")

@@ -28,6 +28,7 @@ cdef extern from "llhttp.h" nogil:
         llhttp_data_cb on_chunk_extension_value
         llhttp_data_cb on_body
         llhttp_cb on_message_begin
+        llhttp_cb on_method_complete
         llhttp_cb on_version_complete
         llhttp_cb on_header_value_complete
         llhttp_cb on_headers_complete

@@ -65,6 +65,7 @@ cdef struct Notes:
     uint64_t body_end
     uint64_t body_total
     uint32_t extensions_size
+    bint method_seen
     bint protocol_seen
     bint head_done
     bint message_done
@@ -121,6 +122,11 @@ cdef int on_protocol(llhttp_t *parser, const char *at, size_t size) noexcept nog
     if not notes.protocol_seen and at[0] != c"H":
         return refuse(notes, REFUSE_PROTOCOL, at)
     notes.protocol_seen = True
+    return 0
+
+
+cdef int on_method_complete(llhttp_t *parser) noexcept nogil:
+    (<Notes *> parser.data).method_seen = True
     return 0
 
 
@@ -348,6 +354,7 @@ cdef void set_common(llhttp_settings_t *callbacks) noexcept:
 
 cdef llhttp_settings_t request_callbacks
 set_common(&request_callbacks)
+request_callbacks.on_method_complete = on_method_complete
 request_callbacks.on_url = on_url
 request_callbacks.on_headers_complete = on_headers_complete
 
@@ -367,7 +374,7 @@ cdef void init_notes(Notes *notes) noexcept nogil:
     notes.body_total = 0
     notes.extensions_size = 0
     notes.flags = 0
-    notes.protocol_seen = notes.head_done = notes.message_done = False
+    notes.method_seen = notes.protocol_seen = notes.head_done = notes.message_done = False
     notes.bodiless = notes.until_close = notes.upgrade = False
 
 

@@ -55,6 +55,13 @@ class RequestParser(MessageParser):
         max_extensions_size: int = 4096,
         max_body_size: int | None = None,
     ) -> Self: ...
+    @property
+    def method(self) -> str | None:
+        """The method of the request that is being read, or was when it was found to be bad; None until it is known.
+
+        Whoever answers a bad request needs it: the answer to HEAD has no body (RFC 9110 section 9.3.2).
+        """
+
     def feed(self, data: Buffer, /) -> list[RequestHead | bytes | Trailers | Marker]:
         """Parse what was read, up to the end of one message.
 

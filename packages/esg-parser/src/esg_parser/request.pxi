@@ -52,6 +52,12 @@ cdef class RequestParser(MessageParser):
             max_body_size,
         )
 
+    @property
+    def method(self):
+        if not self.notes.method_seen or self.notes.message_done and not self.stopped:
+            return None
+        return method_names[self.llhttp.method]
+
     def feed(self, data, /):
         return self.feed_read(data)
 
@@ -187,8 +193,10 @@ cdef class RequestParser(MessageParser):
         return 0
 
     cdef int explain(self, llhttp_errno_t errno, str reason, uint64_t offset, const char *at) except -1:
-        if errno == HPE_INVALID_METHOD and at != NULL and is_unknown_method(at[0], offset):
-            raise UnsupportedFeature("an unknown method", offset)
+        if errno == HPE_INVALID_METHOD:
+            self.notes.method_seen = False  # it goes on behind the one that llhttp saw
+            if at != NULL and is_unknown_method(at[0], offset):
+                raise UnsupportedFeature("an unknown method", offset)
         if errno == HPE_INVALID_CONSTANT and reason.startswith("Invalid method"):
             raise UnsupportedFeature("a method that is not of HTTP", offset)
         if errno == HPE_INVALID_URL:

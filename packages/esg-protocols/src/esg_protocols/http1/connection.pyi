@@ -204,7 +204,7 @@ class HTTPConnection:
         """A whole response from the server itself, the last one on the connection.
 
         Args:
-            status: one of :class:`http.HTTPStatus`, whose phrase is the body.
+            status: one of :class:`http.HTTPStatus`, whose phrase is the body; there is none to HEAD.
             date: as for :meth:`send_response`.
             fields: more whole field lines with their CRLFs.
 

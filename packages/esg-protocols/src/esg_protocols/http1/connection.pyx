@@ -367,6 +367,8 @@ cdef class HTTPConnection:
     cpdef bytes send_refusal(self, int status, bytes date=b"", bytes fields=b""):
         cdef bytes text = HTTPStatus(status).phrase.encode()
         cdef bytes head = status_line(status) + self.server_line + date + fields
+        if self.request is None:
+            self.answers_head = self.parser.method == "HEAD"
         self.step_write(WRITE_REFUSAL)
         self.response.status = status
         self.response.close = True
