@@ -37,18 +37,13 @@ from .traffic import (
 pytestmark = pytest.mark.once
 
 hypothesis = pytest.importorskip("hypothesis")
+
+from tools.examples import examples  # noqa: E402
+
 st = hypothesis.strategies
 
 OWN = (b"server", b"date", b"connection", b"content-length", b"transfer-encoding")
 """Fields of an answer that are the server's, not the app's."""
-
-
-def traffic(examples: int) -> Any:
-    """Settings for so many sequences of requests, the same ones each time."""
-    suppressed = [hypothesis.HealthCheck.function_scoped_fixture]
-    return hypothesis.settings(
-        max_examples=examples, deadline=None, derandomize=True, database=None, suppress_health_check=suppressed
-    )
 
 
 @pytest.fixture(scope="module")
@@ -212,7 +207,7 @@ def h11_client(server: Any, requests: list[Request], pipelined: bool) -> list[Go
 
 
 def test_h11(server: Any, notes: Any) -> None:
-    @traffic(100)
+    @examples(100)
     @hypothesis.given(requests=sequences(5), pipelined=st.booleans())
     def judge(requests: list[Request], pipelined: bool) -> None:
         notes()
@@ -245,7 +240,7 @@ def httpx_sends(client: httpx.Client, requests: list[Request]) -> tuple[list[Req
 def test_httpx(server: Any, notes: Any) -> None:
     with httpx.Client(base_url=server.url, timeout=20) as client:
 
-        @traffic(60)
+        @examples(60)
         @hypothesis.given(requests=sequences(4))
         def judge(requests: list[Request]) -> None:
             notes()
@@ -303,7 +298,7 @@ def aiohttp_can(request: Request) -> bool:
 
 
 def test_aiohttp(server: Any, notes: Any, aiohttp: Any) -> None:
-    @traffic(60)
+    @examples(60)
     @hypothesis.given(requests=sequences(4, aiohttp_can))
     def judge(requests: list[Request]) -> None:
         notes()
@@ -383,7 +378,7 @@ def curl_can(version: str) -> Callable[[Request], bool]:
 def test_curl(server: Any, notes: Any, program: Any, tmp_path_factory: Any, version: str) -> None:
     curl = program("curl")
 
-    @traffic(20)
+    @examples(20)
     @hypothesis.given(requests=sequences(8, curl_can(version)))
     def judge(requests: list[Request]) -> None:
         notes()
@@ -405,7 +400,7 @@ def behind(request: pytest.FixtureRequest, server: Any, front: Any) -> Any:
 def test_proxies(behind: Any, notes: Any) -> None:
     who = behind.proxy.name
 
-    @traffic(60)
+    @examples(60)
     @hypothesis.given(requests=sequences(4, gets_through(who)), pipelined=st.booleans())
     def judge(requests: list[Request], pipelined: bool) -> None:
         notes()

@@ -9,10 +9,12 @@ import pytest
 from .cases import read_cases
 
 hypothesis = pytest.importorskip("hypothesis")
-st = hypothesis.strategies
 
+from tools.examples import examples  # noqa: E402
+
+st = hypothesis.strategies
 given = hypothesis.given
-settings = hypothesis.settings(max_examples=300, deadline=None, derandomize=True, database=None)
+settings = examples(300)
 
 TOKEN = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 PATH = "abcXYZ019-._~!$&'()*+,;=:@/"

@@ -23,8 +23,10 @@ from .random_bytes import anything, cut, method_of_the_bad_one
 
 hypothesis = pytest.importorskip("hypothesis")
 
-from hypothesis import HealthCheck, given, settings  # noqa: E402
+from hypothesis import given  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
+
+from tools.examples import examples  # noqa: E402
 
 Judge = Callable[..., Any]
 
@@ -284,15 +286,6 @@ def without_continue(written: bytes) -> bytes:
     return written.replace(CONTINUE, b"")
 
 
-ways = settings(
-    max_examples=500,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-
-
 @st.composite
 def cuts(draw: Any) -> tuple[bytes, list[list[bytes]]]:
     """Bytes, and ways to cut them: not at all, anywhere, everywhere."""
@@ -300,7 +293,7 @@ def cuts(draw: Any) -> tuple[bytes, list[list[bytes]]]:
     return data, [[data], draw(cut(data)), [data[i : i + 1] for i in range(len(data))]]
 
 
-@ways
+@examples(500)
 @given(cuts=cuts(), eof=st.booleans(), app=st.sampled_from(READERS))
 def test_apps_that_read(cuts: Any, eof: bool, app: Any, judge: Judge, incomplete: Any) -> None:
     """Every cut gives the same bytes and the same whole requests: those that the parser finds, up to the last one."""
@@ -318,7 +311,7 @@ def test_apps_that_read(cuts: Any, eof: bool, app: Any, judge: Judge, incomplete
             assert answers[len(whole) - 1].header(b"connection") == b"close"
 
 
-@ways
+@examples(500)
 @given(cuts=cuts(), eof=st.booleans(), app=st.sampled_from(OTHERS))
 def test_apps_that_do_not_read(cuts: Any, eof: bool, app: Any, judge: Judge, incomplete: Any) -> None:
     """As above, as far as an answer cannot depend on what has come by then.

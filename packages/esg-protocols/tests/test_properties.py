@@ -18,14 +18,13 @@ from esg_protocols.testing import FakeClock, FakeTransport
 
 hypothesis = pytest.importorskip("hypothesis")
 
-from hypothesis import HealthCheck, example, given, settings  # noqa: E402
+from hypothesis import example, given  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
+
+from tools.examples import examples  # noqa: E402
 
 from .random_bytes import method_of_the_bad_one, pieces  # noqa: E402
 
-alike = settings(
-    deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
 Judge = Callable[..., Any]
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -50,7 +49,7 @@ def check(written: bytes, methods: list[str], refused: str, ended: bool, judge: 
         assert answer.header(b"connection") != b"close"
 
 
-@settings(alike, max_examples=400)
+@examples(400)
 @given(pieces=pieces(), length=st.booleans())
 def test_the_connection_without_io(pieces: list[bytes], length: bool, judge: Judge, incomplete: Any) -> None:
     connection, methods, written, body = HTTPConnection(), [], b"", b""
@@ -83,7 +82,7 @@ def test_the_connection_without_io(pieces: list[bytes], length: bool, judge: Jud
     check(written, methods, refused, connection.must_close, judge, incomplete)
 
 
-@settings(alike, max_examples=300)
+@examples(300)
 @given(pieces=pieces(), wait=st.booleans(), read=st.booleans(), eof=st.booleans(), turns=st.booleans())
 def test_the_protocol(
     pieces: list[bytes], wait: bool, read: bool, eof: bool, turns: bool, judge: Judge, incomplete: Any
@@ -280,7 +279,7 @@ MOST_OPERATIONS, MOST_TURNS = 40, 16
 """How many there are in an example, and how many turns of the loop each of them takes at the most."""
 
 
-@settings(alike, max_examples=300)
+@examples(300)
 @example(operations=[*[("get", "wait")] * 2, ("get", "leave"), *[("get", "listen")] * 4, ("get", "now")])
 @given(operations=st.lists(OPERATIONS, max_size=MOST_OPERATIONS))
 def test_anything_in_any_order(operations: list[Any], judge: Judge, incomplete: Any) -> None:

@@ -16,12 +16,12 @@ from .frames import BINARY, PING, RSV1, SYNC, TEXT, bytewise, close, drain, frag
 
 hypothesis = pytest.importorskip("hypothesis")
 
-from hypothesis import HealthCheck, given, settings  # noqa: E402
+from hypothesis import given  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
-quickly = settings(
-    max_examples=60, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
-)
+from tools.examples import examples  # noqa: E402
+
+quickly = examples(60)
 
 LIBRARIES = ["zlib", *(["isal"] if find_spec("isal") else [])]
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=40)
@@ -152,7 +152,7 @@ def cuts_of_damaged(draw: Any) -> tuple[bytes, list[bytes], DeflateParameters | 
     return data, cut(draw, data, 8), draw(st.sampled_from([None, DeflateParameters()]))
 
 
-@settings(quickly, max_examples=400)
+@examples(400)
 @given(cuts_of_damaged())
 def test_the_outcome_does_not_depend_on_the_cuts(case: Any) -> None:
     data, pieces, agreed = case
