@@ -93,8 +93,9 @@ class ESGWorker(Worker):  # type: ignore[misc]
             self.log.exception("The hook worker_int failed")
 
     def handle_usr1(self, sig: int, frame: FrameType | None) -> None:
-        """SIGUSR1: open the log files again."""
-        self.log.reopen_files()
+        """SIGUSR1: open the log files again, in the loop: here a line of the access log may be half there."""
+        if self.server is None or not self.server.call_in_loop(self.server.reopen_logs):
+            self.log.reopen_files()
 
     def handle_abort(self, sig: int, frame: FrameType | None) -> None:
         """SIGABRT: the arbiter has waited ``timeout`` seconds for a sign of life. Say where the loop is stuck, and end.
@@ -142,6 +143,10 @@ class WorkerServer(Server):
         # Before the application starts: that may take longer than the arbiter waits for a sign of life.
         self._beat()
         await super().startup(sockets)
+
+    def reopen_logs(self) -> None:
+        super().reopen_logs()
+        self._worker.log.reopen_files()
 
     def _beat(self) -> None:
         self._worker.notify()

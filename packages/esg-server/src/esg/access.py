@@ -58,9 +58,13 @@ class Access:
             atexit.unregister(self.close)
             self._writer.close()
 
-    def _flush(self, record: logging.LogRecord) -> bool:
+    def flush(self) -> None:
+        """Write what there is. To be called in the loop: elsewhere a line may be half there."""
         if self._writer is not None:
             self._writer.flush()
+
+    def _flush(self, record: logging.LogRecord) -> bool:
+        self.flush()
         return True
 
 

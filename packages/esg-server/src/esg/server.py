@@ -176,9 +176,15 @@ class Server:
         self.notifier.reloading()
         if self._tls is not None:
             self._tls.reload()  # what is wrong with new certificates is logged
-        logs.reopen()
+        self.reopen_logs()
         logger.info("Reloaded")
         self.notifier.ready(self._serving_on)
+
+    def reopen_logs(self) -> None:
+        """Open the log files again; what was answered before stands in the old ones. To be called in the loop."""
+        if self._access is not None:
+            self._access.flush()
+        logs.reopen()
 
     async def _serve(self, sockets: Sequence[socket.socket] | None) -> None:
         try:
@@ -433,12 +439,18 @@ class Server:
         if self._access is not None:
             self._access.close()
 
-    def _wake(self) -> None:
+    def call_in_loop(self, call: Callable[[], None]) -> bool:
+        """Have something called in the loop, from any thread or signal handler; whether there is a loop that could."""
         # A copy: the thread that serves may be letting go of the loop.
         loop = self._loop
         if loop is not None:
             with contextlib.suppress(RuntimeError):  # closed meanwhile
-                loop.call_soon_threadsafe(self._note_requests)
+                loop.call_soon_threadsafe(call)
+                return True
+        return False
+
+    def _wake(self) -> None:
+        self.call_in_loop(self._note_requests)
 
     def _note_requests(self) -> None:
         if self._should_exit or self._force_exit:
@@ -472,11 +484,10 @@ class Server:
         return {**dict.fromkeys(STOPPING, self.handle_exit), signal.SIGHUP: self._on_hangup}
 
     def _on_hangup(self, number: int, frame: FrameType | None) -> None:
-        loop = self._loop
         if self._hangup.means_stop():
             self.handle_exit(number, frame)
-        elif loop is not None:
-            loop.call_soon_threadsafe(self.reload)
+        else:
+            self.call_in_loop(self.reload)
 
     def handle_exit(self, number: int, frame: FrameType | None) -> None:
         """What a signal does: stop gracefully, then at once, then by force, which in a start is the second thing."""
